@@ -1,0 +1,54 @@
+# halo_flags: what every target of the project compiles with.
+add_library(halo_flags INTERFACE)
+target_compile_features(halo_flags INTERFACE cxx_std_20)
+target_include_directories(halo_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
+target_compile_definitions(halo_flags INTERFACE HALO_CUDA_ENABLED=$<BOOL:${HALO_CUDA}>)
+target_compile_options(halo_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion
+                       $<$<BOOL:${HALO_WERROR}>:-Werror> -march=${HALO_MARCH})
+if(HALO_SANITIZE)
+  target_compile_options(halo_flags INTERFACE -fsanitize=${HALO_SANITIZE} -fno-omit-frame-pointer
+                         -fno-sanitize-recover=all)
+  target_link_options(halo_flags INTERFACE -fsanitize=${HALO_SANITIZE})
+endif()
+if(HALO_FUZZ)
+  target_compile_options(halo_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+find_program(HALO_CCACHE ccache)
+if(HALO_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${HALO_CCACHE})
+endif()
+
+# halo_library(NAME SOURCES ... DEPENDS ...): the static library halo_NAME.
+function(halo_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
+  add_library(halo_${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(halo_${name} PUBLIC halo_flags ${ARG_DEPENDS})
+endfunction()
+
+# halo_test(NAME [LABELS cpu|gpu|mpi|threads|slow|cluster ...] [RANKS n...] SOURCES ... DEPENDS ...)
+# Without RANKS each test case runs alone; with RANKS the whole program runs once under
+# `mpirun -np n` for every n, and must hold its own main().
+function(halo_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "LABELS;RANKS;SOURCES;DEPENDS" ${ARGN})
+  if(NOT ARG_LABELS)
+    set(ARG_LABELS cpu)
+  endif()
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE halo_flags ${ARG_DEPENDS} GTest::gtest)
+  if(ARG_RANKS)
+    foreach(n ${ARG_RANKS})
+      add_test(NAME ${name}_${n}_ranks
+               COMMAND ${MPIEXEC_EXECUTABLE} --allow-run-as-root --oversubscribe -np ${n}
+                       $<TARGET_FILE:${name}>)
+      set_tests_properties(${name}_${n}_ranks PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT}
+                           PROCESSORS 2)
+    endforeach()
+  else()
+    target_link_libraries(${name} PRIVATE GTest::gtest_main)
+    gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST
+                         PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
+  endif()
+endfunction()

@@ -1,0 +1,77 @@
+#include "core/base/allocator.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+
+#include "core/base/error.h"
+
+namespace halo {
+namespace {
+
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+/// Sizes are rounded up to eighths of a power of two, so that at most one eighth is lost and blocks are found again.
+std::size_t rounded(std::size_t bytes) {
+  const std::size_t wanted = std::max<std::size_t>(bytes, 64);
+  const std::size_t step = std::max<std::size_t>(std::bit_floor(wanted) / 8, 64);
+  return (wanted + step - 1) / step * step;
+}
+
+}  // namespace
+
+CpuAllocator::~CpuAllocator() {
+  for (auto& [size, blocks] : free_) {
+    for (void* block : blocks) std::free(block);
+  }
+}
+
+void* CpuAllocator::allocate(std::size_t bytes) {
+  const std::size_t size = rounded(bytes);
+  {
+    const std::lock_guard lock(mutex_);
+    in_use_ += size;
+    peak_ = std::max(peak_, in_use_);
+    if (auto& blocks = free_[size]; !blocks.empty()) {
+      void* block = blocks.back();
+      blocks.pop_back();
+      return block;
+    }
+  }
+  const bool huge = size >= kHugePage;
+  const std::size_t alignment = huge ? kHugePage : 64;
+  void* block = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+  if (block == nullptr) {
+    const std::lock_guard lock(mutex_);
+    in_use_ -= size;
+    throw Error(str("out of memory: ", bytes, " bytes wanted with ", in_use_, " in use"));
+  }
+  if (huge) madvise(block, size, MADV_HUGEPAGE);  // advice only: a refusal changes nothing
+  return block;
+}
+
+void CpuAllocator::release(void* memory, std::size_t bytes) noexcept {
+  const std::size_t size = rounded(bytes);
+  const std::lock_guard lock(mutex_);
+  in_use_ -= size;
+  free_[size].push_back(memory);
+}
+
+std::size_t CpuAllocator::bytes_in_use() const {
+  const std::lock_guard lock(mutex_);
+  return in_use_;
+}
+
+std::size_t CpuAllocator::peak_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return peak_;
+}
+
+void CpuAllocator::reset_peak() {
+  const std::lock_guard lock(mutex_);
+  peak_ = in_use_;
+}
+
+}  // namespace halo

@@ -1,0 +1,45 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <vector>
+
+namespace halo {
+
+/// Memory of one device that is handed out again instead of being returned to the system, so that a training step
+/// allocates nothing after the first. Thread-safe.
+class Allocator {
+ public:
+  Allocator() = default;
+  Allocator(const Allocator&) = delete;
+  Allocator& operator=(const Allocator&) = delete;
+  virtual ~Allocator() = default;
+
+  /// At least `bytes`, aligned to 64 bytes; never null, also for 0. Throws Error when the device has no more.
+  [[nodiscard]] virtual void* allocate(std::size_t bytes) = 0;
+  virtual void release(void* memory, std::size_t bytes) noexcept = 0;
+
+  [[nodiscard]] virtual std::size_t bytes_in_use() const = 0;
+  [[nodiscard]] virtual std::size_t peak_bytes() const = 0;  // of bytes_in_use, since reset_peak
+  virtual void reset_peak() = 0;
+};
+
+/// Host memory. Blocks of 2 MiB and more are asked for as huge pages.
+class CpuAllocator final : public Allocator {
+ public:
+  ~CpuAllocator() override;
+  [[nodiscard]] void* allocate(std::size_t bytes) override;
+  void release(void* memory, std::size_t bytes) noexcept override;
+  [[nodiscard]] std::size_t bytes_in_use() const override;
+  [[nodiscard]] std::size_t peak_bytes() const override;
+  void reset_peak() override;
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::size_t, std::vector<void*>> free_;  // by rounded size
+  std::size_t in_use_ = 0;
+  std::size_t peak_ = 0;
+};
+
+}  // namespace halo

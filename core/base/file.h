@@ -1,0 +1,35 @@
+#pragma once
+#include <cstddef>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace halo {
+
+/// A whole file as text or bytes. Throws InputError naming the path and the system's reason.
+[[nodiscard]] std::string read_file(const std::filesystem::path& path);
+
+/// Writes a file so that at any moment, a crash included, `path` is either what it was or the whole new text: a
+/// temporary beside it, fsync, rename, fsync of the folder. Throws Error with the system's reason (a full disk).
+void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
+
+/// Makes what a folder lists durable (after creating or renaming in it).
+void sync_folder(const std::filesystem::path& folder);
+
+/// A read-only memory map of a file, so that weights larger than memory can be read slice by slice.
+class MappedFile {
+ public:
+  /// Throws InputError when the path is no readable regular file. An empty file maps to no bytes.
+  explicit MappedFile(const std::filesystem::path& path);
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  ~MappedFile();
+  [[nodiscard]] std::span<const std::byte> bytes() const { return bytes_; }
+
+ private:
+  std::span<const std::byte> bytes_;
+};
+
+}  // namespace halo

@@ -1,0 +1,67 @@
+#pragma once
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "core/base/allocator.h"
+#include "core/base/tensor_view.h"
+#include "core/base/thread_pool.h"
+
+namespace halo {
+
+/// Where a rank's kernels run: a device, the order of work on it, the threads that do it and the memory it takes its
+/// temporaries from. On the CPU every call completes before it returns; on a GPU work is queued in order.
+/// Issued to by one thread.
+class Stream {
+ public:
+  /// A CPU stream with `threads` threads, the caller included.
+  explicit Stream(int threads)
+      : pool_(std::make_unique<ThreadPool>(threads)),
+        allocator_(std::make_shared<CpuAllocator>()) {}
+
+  [[nodiscard]] Device device() const { return Device::kCpu; }
+  [[nodiscard]] int threads() const { return pool_->threads(); }
+  [[nodiscard]] const std::shared_ptr<Allocator>& allocator() const { return allocator_; }
+
+  /// body(begin, end) over contiguous shares of [0, n), one share a thread; small loops (n * cost below about 16K
+  /// element operations) stay on the caller. `cost` is the work of one item in element operations.
+  template <class Body>
+  void parallel_for(std::int64_t n, std::int64_t cost, Body&& body) {
+    const std::int64_t shares =
+        std::clamp<std::int64_t>(n * cost / kMinimumWork, 1,
+                                 std::min<std::int64_t>(threads(), std::max<std::int64_t>(n, 1)));
+    if (shares == 1) {
+      body(std::int64_t{0}, n);
+      return;
+    }
+    pool_->run([&](int thread) {
+      if (thread < shares) body(n * thread / shares, n * (thread + 1) / shares);
+    });
+  }
+
+  /// body(i) for each i in [0, n), in any order, each by whichever thread is free: for items of unequal cost.
+  /// Results must not depend on the thread, so that bits repeat.
+  template <class Body>
+  void parallel_each(std::int64_t n, Body&& body) {
+    std::atomic<std::int64_t> next = 0;
+    const auto drain = [&](int) {
+      for (std::int64_t i = next++; i < n; i = next++) body(i);
+    };
+    if (n <= 1 || threads() == 1) {
+      drain(0);
+    } else {
+      pool_->run(drain);
+    }
+  }
+
+  /// Waits for all queued work. On the CPU there is none.
+  void synchronize() {}
+
+ private:
+  static constexpr std::int64_t kMinimumWork = 1 << 13;
+  std::unique_ptr<ThreadPool> pool_;
+  std::shared_ptr<Allocator> allocator_;
+};
+
+}  // namespace halo

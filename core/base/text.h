@@ -1,0 +1,17 @@
+#pragma once
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace halo {
+
+/// The candidate with the smallest edit distance to `name`, for "did you mean"; empty when none is near.
+[[nodiscard]] std::string nearest_name(std::string_view name,
+                                       std::span<const std::string> candidates);
+
+/// 1234567 as "1.23M", 1536 bytes as "1.50 KiB", 3725 seconds as "1 h 2 min": for people, not for files.
+[[nodiscard]] std::string human_count(double n);
+[[nodiscard]] std::string human_bytes(double bytes);
+[[nodiscard]] std::string human_seconds(double seconds);
+
+}  // namespace halo

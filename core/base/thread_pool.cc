@@ -1,0 +1,52 @@
+#include "core/base/thread_pool.h"
+
+#include <utility>
+
+#include "core/base/error.h"
+
+namespace halo {
+
+ThreadPool::ThreadPool(int threads) {
+  HALO_REQUIRE(threads >= 1, str("a pool of ", threads, " threads"));
+  for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+}
+
+ThreadPool::~ThreadPool() {
+  stop_ = true;
+  ++generation_;
+  generation_.notify_all();
+  workers_.clear();  // joins while what the workers read still lives
+}
+
+void ThreadPool::run(const std::function<void(int)>& body) {
+  body_ = &body;
+  pending_ = static_cast<int>(workers_.size());
+  ++generation_;
+  generation_.notify_all();
+  call(0);
+  for (int left = pending_.load(); left != 0; left = pending_.load()) pending_.wait(left);
+  if (std::exception_ptr failure = std::exchange(failure_, nullptr))
+    std::rethrow_exception(failure);
+}
+
+void ThreadPool::work(int thread) {
+  std::uint32_t seen = 0;
+  for (;;) {
+    generation_.wait(seen);
+    ++seen;  // loops are issued one at a time, so generations are seen one by one
+    if (stop_) return;
+    call(thread);
+    if (--pending_ == 0) pending_.notify_one();
+  }
+}
+
+void ThreadPool::call(int thread) noexcept {
+  try {
+    (*body_)(thread);
+  } catch (...) {
+    const std::lock_guard lock(failure_mutex_);
+    if (!failure_) failure_ = std::current_exception();
+  }
+}
+
+}  // namespace halo
