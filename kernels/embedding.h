@@ -1,0 +1,19 @@
+#pragma once
+#include "core/base/stream.h"
+
+namespace halo::kernels {
+
+/// Rows of a table: y[n] = table[ids[n]].
+///
+/// Shapes y (N, D); ids (N) int32; table (V, D). Throws Error when an id is outside [0, V).
+/// Source oracle `hidden` (F.embedding).
+void embedding(TensorView y, TensorView ids, TensorView table, Stream& stream);
+
+/// dtable[ids[n]] += dy[n], in the order of n for each row, so that bits repeat. dtable (V, D), dy (N, D).
+void embedding_backward(TensorView dtable, TensorView ids, TensorView dy, Stream& stream);
+
+namespace cpu {
+void embedding(TensorView y, TensorView ids, TensorView table, Stream& stream);
+void embedding_backward(TensorView dtable, TensorView ids, TensorView dy, Stream& stream);
+}  // namespace cpu
+}  // namespace halo::kernels

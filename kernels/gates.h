@@ -1,0 +1,33 @@
+#pragma once
+#include "core/base/stream.h"
+
+namespace halo::kernels {
+
+// Elementwise gates. All views are contiguous and of one shape and dtype; outputs may be any of the inputs of their own
+// position (y over x, dx over dy). Throw Error otherwise.
+
+/// y = silu(gate) * up, silu(a) = a / (1 + e^-a). Source: Shazeer 2020; oracle `mlp`.
+void swiglu(TensorView y, TensorView gate, TensorView up, Stream& stream);
+/// dgate, dup from dy and the forward pass's gate and up. dgate may be gate, dup may be up.
+void swiglu_backward(TensorView dgate, TensorView dup, TensorView dy, TensorView gate,
+                     TensorView up, Stream& stream);
+
+/// y = x * sigmoid(z): the output gates of both mixers. Source: oracle `attn_mixer`, `lightning_mixer`.
+void sigmoid_gate(TensorView y, TensorView x, TensorView z, Stream& stream);
+/// dx, dz from dy and the forward pass's x and z. dx may be dy, dz may be z.
+void sigmoid_gate_backward(TensorView dx, TensorView dz, TensorView dy, TensorView x, TensorView z,
+                           Stream& stream);
+
+/// y = a + b.
+void add(TensorView y, TensorView a, TensorView b, Stream& stream);
+
+namespace cpu {
+void swiglu(TensorView y, TensorView gate, TensorView up, Stream& stream);
+void swiglu_backward(TensorView dgate, TensorView dup, TensorView dy, TensorView gate,
+                     TensorView up, Stream& stream);
+void sigmoid_gate(TensorView y, TensorView x, TensorView z, Stream& stream);
+void sigmoid_gate_backward(TensorView dx, TensorView dz, TensorView dy, TensorView x, TensorView z,
+                           Stream& stream);
+void add(TensorView y, TensorView a, TensorView b, Stream& stream);
+}  // namespace cpu
+}  // namespace halo::kernels

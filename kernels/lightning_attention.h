@@ -1,0 +1,55 @@
+#pragma once
+#include <vector>
+
+#include "core/base/stream.h"
+
+namespace halo::kernels {
+
+/// ALiBi's slopes 2^(-8h/H), h = 1..H, with the usual fallback when H is no power of two. The decay of head h is
+/// e^(-slope). Source: Press et al. 2021; oracle `slopes`.
+[[nodiscard]] std::vector<double> slopes(int heads);
+
+struct LightningOptions {
+  std::vector<double> slopes;  // one a query head, >= 0
+  double scale = 1.0;          // K^-1/2
+  TensorView
+      document_start;  // (T, B) int32: index of the first token of each token's document, or empty. The state is
+      // reset at t = document_start[t, b]; a value < 0 continues the incoming state.
+};
+
+/// Linear attention with a constant decay a head, in chunks:
+///   S_t = e^(-slope_h) S_{t-1} + k_t^T v_t,   o_t = scale * q_t S_t  (the current token is undecayed).
+///
+/// Shapes   q, o (T, B, H, K); k, v (T, B, G, K), G divides H, head h reads h * G / H; state_in, state_out (B, H, K, K)
+///          wide: S before the first and after the last token, axes (key, value). state_in may be empty (zero) and
+///          state_out may be empty (not wanted). Dense in K; outer axes may be strided. T >= 0.
+/// Numerics the state and every decay in float32 (float64 in FP64); only decays e^(-slope (i-j)) with i >= j appear.
+/// Aliasing outputs overlap no input.
+/// Throws   Error when shapes, dtypes or devices disagree.
+/// Source   Qin et al. 2024 (Lightning Attention-2); oracle `lightning_scan`.
+void lightning_attention(TensorView o, TensorView state_out, TensorView q, TensorView k,
+                         TensorView v, TensorView state_in, const LightningOptions& options,
+                         Stream& stream);
+
+struct LightningGradients {
+  TensorView dq, dk, dv;  // as q, k, v; written
+  TensorView dstate_in;   // (B, H, K, K), written; may be empty
+};
+struct LightningForward {
+  TensorView q, k, v, state_in;  // state_in may be empty
+};
+/// The gradients, from do (as o) and dstate_out (the gradient of state_out; empty for zero). Chunk states are computed
+/// again. Bits do not depend on the number of threads.
+void lightning_attention_backward(const LightningGradients& gradients, TensorView d_o,
+                                  TensorView dstate_out, const LightningForward& forward,
+                                  const LightningOptions& options, Stream& stream);
+
+namespace cpu {
+void lightning_attention(TensorView o, TensorView state_out, TensorView q, TensorView k,
+                         TensorView v, TensorView state_in, const LightningOptions& options,
+                         Stream& stream);
+void lightning_attention_backward(const LightningGradients& gradients, TensorView d_o,
+                                  TensorView dstate_out, const LightningForward& forward,
+                                  const LightningOptions& options, Stream& stream);
+}  // namespace cpu
+}  // namespace halo::kernels

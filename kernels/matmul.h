@@ -1,0 +1,49 @@
+#pragma once
+#include "core/base/stream.h"
+
+namespace halo::kernels {
+
+/// C = alpha * op(A) op(B) + beta * C, op(X) = X or its transpose.
+///
+/// Shapes   c (M, N); op(a) (M, K); op(b) (K, N). Rows may be strided, the last axis is dense.
+/// DTypes   all float64 or all float32. beta = 0 never reads C.
+/// Aliasing c overlaps neither a nor b.
+/// Throws   Error when shapes, dtypes or devices disagree.
+struct Matmul {
+  bool transpose_a = false;
+  bool transpose_b = false;
+  double alpha = 1.0;
+  double beta = 0.0;
+};
+void matmul(TensorView c, TensorView a, TensorView b, const Matmul& options, Stream& stream);
+
+/// The same on one thread, the calling one: for kernels that split their own work. Row strides in elements.
+template <class T>
+struct MatmulBlock {
+  std::int64_t M, N, K;
+  const T* a;
+  std::int64_t lda;
+  bool transpose_a;
+  const T* b;
+  std::int64_t ldb;
+  bool transpose_b;
+  T* c;
+  std::int64_t ldc;
+  T alpha = 1;
+  T beta = 0;
+};
+namespace cpu {
+void matmul_block(const MatmulBlock<float>& block);
+void matmul_block(const MatmulBlock<double>& block);
+void matmul(TensorView c, TensorView a, TensorView b, const Matmul& options, Stream& stream);
+}  // namespace cpu
+
+/// y (N, O) = x (N, I) weight (O, I)^T, the projection of Hugging Face's Linear without bias.
+void linear(TensorView y, TensorView x, TensorView weight, Stream& stream);
+/// dx (N, I) = dy (N, O) weight (O, I), added to dx when `accumulate`.
+void linear_backward_input(TensorView dx, TensorView dy, TensorView weight, bool accumulate,
+                           Stream& stream);
+/// dweight (O, I) += dy (N, O)^T x (N, I). The caller zeroes dweight once a step.
+void linear_backward_weight(TensorView dweight, TensorView dy, TensorView x, Stream& stream);
+
+}  // namespace halo::kernels
