@@ -16,7 +16,8 @@ if(HALO_TESTS)
   include(GoogleTest)
 endif()
 # Matrix products: oneDNN in float32, BLIS in float64 (docs/adr/0002-matrix-products.md).
-find_package(dnnl REQUIRED)
+find_library(DNNL_LIBRARY dnnl REQUIRED)  # its own CMake package wants OpenCL, which is not needed to link
+find_path(DNNL_INCLUDE_DIR dnnl.h REQUIRED)
 find_package(OpenMP REQUIRED COMPONENTS CXX)
 find_library(BLIS_LIBRARY blis REQUIRED PATH_SUFFIXES blis-serial)
 find_path(BLIS_INCLUDE_DIR cblas.h REQUIRED PATH_SUFFIXES blis-serial x86_64-linux-gnu/blis-serial NO_CACHE)
