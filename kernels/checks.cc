@@ -1,0 +1,59 @@
+#include "kernels/checks.h"
+
+#include <cstddef>
+#include <functional>
+
+namespace halo::kernels {
+namespace {
+
+bool overlap(const TensorView& a, const TensorView& b) {
+  if (a.size() == 0 || b.size() == 0) return false;
+  const auto end = [](const TensorView& view) {  // of the last element, for any strides >= 0
+    std::int64_t last = 0;
+    for (int axis = 0; axis < view.rank(); ++axis) last += (view.dim(axis) - 1) * view.stride(axis);
+    return static_cast<const std::byte*>(view.data) +
+           static_cast<std::size_t>(last + 1) * dtype_size(view.dtype);
+  };
+  const std::less<const void*> before;
+  return before(a.data, end(b)) && before(b.data, end(a));
+}
+
+std::string describe(const Shape& shape, DType dtype) {
+  return str(to_string(shape), ' ', dtype_name(dtype));
+}
+
+}  // namespace
+
+void require_device(std::string_view op, Device device) {
+  HALO_REQUIRE(device == Device::kCpu, str(op, ": this build has no kernels for CUDA tensors"));
+}
+
+void require_strided_operand(std::string_view op, std::string_view name, const TensorView& view,
+                             const Shape& shape, DType dtype, Device device) {
+  HALO_REQUIRE(view.shape == shape && view.dtype == dtype,
+               str(op, ": ", name, " is ", describe(view.shape, view.dtype), ", expected ",
+                   describe(shape, dtype)));
+  HALO_REQUIRE(view.device == device, str(op, ": ", name, " lies on another device"));
+  HALO_REQUIRE(view.rank() == 0 || view.dim(-1) <= 1 || view.stride(-1) == 1,
+               str(op, ": the last axis of ", name, " is not dense"));
+  HALO_REQUIRE(view.data != nullptr || view.size() == 0, str(op, ": ", name, " has no memory"));
+}
+
+void require_operand(std::string_view op, std::string_view name, const TensorView& view,
+                     const Shape& shape, DType dtype, Device device) {
+  require_strided_operand(op, name, view, shape, dtype, device);
+  HALO_REQUIRE(view.contiguous(), str(op, ": ", name, " is not dense"));
+}
+
+void require_disjoint(std::string_view op, std::string_view name, const TensorView& output,
+                      std::string_view input_name, const TensorView& input) {
+  HALO_REQUIRE(!overlap(output, input), str(op, ": ", name, " overlaps ", input_name));
+}
+
+void require_same_or_disjoint(std::string_view op, std::string_view name, const TensorView& output,
+                              std::string_view input_name, const TensorView& input) {
+  HALO_REQUIRE(output.data == input.data || !overlap(output, input),
+               str(op, ": ", name, " overlaps a part of ", input_name));
+}
+
+}  // namespace halo::kernels

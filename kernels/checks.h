@@ -1,0 +1,29 @@
+#pragma once
+#include <string_view>
+
+#include "core/base/tensor_view.h"
+
+namespace halo::kernels {
+
+// What the front doors check. Each throws Error that names the op, the operand and the numbers.
+
+/// A kernel body for the tensor's device exists in this build.
+void require_device(std::string_view op, Device device);
+
+/// `view` is dense, lies on `device` and has this shape and dtype.
+void require_operand(std::string_view op, std::string_view name, const TensorView& view,
+                     const Shape& shape, DType dtype, Device device);
+
+/// As require_operand, but only the last axis must be dense: the others may be strided.
+void require_strided_operand(std::string_view op, std::string_view name, const TensorView& view,
+                             const Shape& shape, DType dtype, Device device);
+
+/// `output` shares no memory with `input`.
+void require_disjoint(std::string_view op, std::string_view name, const TensorView& output,
+                      std::string_view input_name, const TensorView& input);
+
+/// `output` is `input` itself, or shares no memory with it. Both dense.
+void require_same_or_disjoint(std::string_view op, std::string_view name, const TensorView& output,
+                              std::string_view input_name, const TensorView& input);
+
+}  // namespace halo::kernels

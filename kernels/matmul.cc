@@ -1,0 +1,51 @@
+#include "kernels/matmul.h"
+
+#include "kernels/checks.h"
+
+namespace halo::kernels {
+namespace {
+
+struct Dims {
+  std::int64_t rows, columns;
+};
+Dims op_dims(const TensorView& x, bool transpose) {
+  return transpose ? Dims{x.dim(1), x.dim(0)} : Dims{x.dim(0), x.dim(1)};
+}
+
+void require_matrix(std::string_view name, const TensorView& x, const TensorView& c) {
+  HALO_REQUIRE(x.rank() == 2, str("matmul: ", name, ' ', to_string(x.shape), " is no matrix"));
+  require_strided_operand("matmul", name, x, x.shape, c.dtype, c.device);
+  HALO_REQUIRE(x.dim(0) <= 1 || x.stride(0) >= x.dim(1),
+               str("matmul: rows of ", name, ' ', to_string(x.shape), " overlap, ", x.stride(0),
+                   " elements apart"));
+}
+
+}  // namespace
+
+void matmul(TensorView c, TensorView a, TensorView b, const Matmul& options, Stream& stream) {
+  require_matrix("c", c, c);
+  require_matrix("a", a, c);
+  require_matrix("b", b, c);
+  const Dims left = op_dims(a, options.transpose_a);
+  const Dims right = op_dims(b, options.transpose_b);
+  HALO_REQUIRE(left.columns == right.rows && c.dim(0) == left.rows && c.dim(1) == right.columns,
+               str("matmul: (", left.rows, ", ", left.columns, ") times (", right.rows, ", ",
+                   right.columns, ") is no ", to_string(c.shape)));
+  require_device("matmul", c.device);
+  cpu::matmul(c, a, b, options, stream);
+}
+
+void linear(TensorView y, TensorView x, TensorView weight, Stream& stream) {
+  matmul(y, x, weight, {.transpose_b = true}, stream);
+}
+
+void linear_backward_input(TensorView dx, TensorView dy, TensorView weight, bool accumulate,
+                           Stream& stream) {
+  matmul(dx, dy, weight, {.beta = accumulate ? 1.0 : 0.0}, stream);
+}
+
+void linear_backward_weight(TensorView dweight, TensorView dy, TensorView x, Stream& stream) {
+  matmul(dweight, dy, x, {.transpose_a = true, .beta = 1.0}, stream);
+}
+
+}  // namespace halo::kernels
