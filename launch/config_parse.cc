@@ -1,0 +1,318 @@
+#include <google/protobuf/io/tokenizer.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+#include <google/protobuf/text_format.h>
+
+#include <charconv>
+#include <optional>
+#include <regex>
+#include <set>
+#include <utility>
+
+#include "core/base/error.h"
+#include "core/base/file.h"
+#include "core/base/text.h"
+#include "launch/config.h"
+
+namespace halo::launch {
+namespace {
+
+namespace pb = google::protobuf;
+
+constexpr std::size_t kMaxConfigBytes = 4 << 20;
+constexpr std::string_view kAutoField =
+    "first_sample";  // the integer field that also takes the word AUTO
+
+std::string quoted_hint(const std::string& nearest) {
+  return nearest.empty() ? "" : str("; did you mean \"", nearest, "\"?");
+}
+
+std::vector<std::string> field_names(const pb::Descriptor& message) {
+  std::vector<std::string> names;
+  for (int i = 0; i < message.field_count(); ++i) names.push_back(message.field(i)->name());
+  return names;
+}
+
+/// Calls visit for a message type and all that it is made of, each once.
+template <class Visit>
+void for_each_type(const pb::Descriptor& root, std::set<const pb::Descriptor*>& seen,
+                   const Visit& visit) {
+  if (!seen.insert(&root).second) return;
+  visit(root);
+  for (int i = 0; i < root.field_count(); ++i) {
+    if (root.field(i)->message_type() != nullptr) {
+      for_each_type(*root.field(i)->message_type(), seen, visit);
+    }
+  }
+}
+
+std::string unknown_field(const pb::Descriptor& message, const std::string& field) {
+  const std::vector<std::string> names = field_names(message);
+  std::string hint = quoted_hint(nearest_name(field, names));
+  if (hint.empty()) {
+    std::set<const pb::Descriptor*> seen;
+    for_each_type(*Config::descriptor(), seen, [&](const pb::Descriptor& other) {
+      if (hint.empty() && other.FindFieldByName(field) != nullptr) {
+        hint = str("; it belongs into ", other.name());
+      }
+    });
+  }
+  return str(message.name(), " has no field \"", field, '"', hint);
+}
+
+std::string unknown_value(const std::string& value, const std::string& field) {
+  std::set<std::string> known;
+  std::set<const pb::Descriptor*> seen;
+  for_each_type(*Config::descriptor(), seen, [&](const pb::Descriptor& message) {
+    const pb::FieldDescriptor* candidate = message.FindFieldByName(field);
+    if (candidate == nullptr || candidate->enum_type() == nullptr) return;
+    for (int i = 0; i < candidate->enum_type()->value_count(); ++i) {
+      known.insert(candidate->enum_type()->value(i)->name());
+    }
+  });
+  std::string list;
+  for (const std::string& name : known) list += (list.empty() ? "" : ", ") + name;
+  const std::vector<std::string> names(known.begin(), known.end());
+  return str("\"", value, "\" is no value of ", field, quoted_hint(nearest_name(value, names)),
+             " (", list, ')');
+}
+
+/// The parser's message in this project's words.
+std::string explain(const std::string& message) {
+  static const std::regex field(
+      R"re(Message type "(?:[\w.]*\.)?(\w+)" has no field named "(.*)"\.)re");
+  static const std::regex value(R"re(Unknown enumeration value of "(.*)" for field "(\w+)"\.)re");
+  std::smatch match;
+  if (message.size() < 1000 && std::regex_match(message, match, field)) {
+    std::string found;
+    std::set<const pb::Descriptor*> seen;
+    for_each_type(*Config::descriptor(), seen, [&](const pb::Descriptor& type) {
+      if (type.name() == match[1]) found = unknown_field(type, match[2]);
+    });
+    if (!found.empty()) return found;
+  }
+  if (message.size() < 1000 && std::regex_match(message, match, value)) {
+    return unknown_value(match[1], match[2]);
+  }
+  return message.substr(0, 1000);
+}
+
+/// Keeps the first error: what follows it is a consequence.
+class FirstError final : public pb::io::ErrorCollector {
+ public:
+  void AddError(int line, pb::io::ColumnNumber column, const std::string& message) override {
+    if (!error_) error_ = {line, column, message};
+  }
+  void AddWarning(int, pb::io::ColumnNumber, const std::string&) override {}
+
+  struct Where {
+    int line;  // from 0; -1 when unknown
+    int column;
+    std::string message;
+  };
+  [[nodiscard]] const std::optional<Where>& error() const { return error_; }
+
+ private:
+  std::optional<Where> error_;
+};
+
+/// The offset of the tokenizer's column (tabs reach to the next multiple of 8) in the line that starts at `begin`.
+std::size_t offset_of_column(std::string_view text, std::size_t begin, int column) {
+  int at = 0;
+  std::size_t i = begin;
+  while (i < text.size() && at < column) {
+    at += text[i] == '\t' ? 8 - at % 8 : 1;
+    ++i;
+  }
+  return i;
+}
+
+/// Text format has no integer that is also a word, so `first_sample: AUTO` becomes the number that stands for it,
+/// in place, which keeps every line and column.
+std::string replace_auto(std::string_view source) {
+  std::string text(source);
+  std::vector<std::size_t> lines = {0};
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\n') lines.push_back(i + 1);
+  }
+  FirstError ignored;  // the parser itself reports it
+  pb::io::ArrayInputStream stream(source.data(), static_cast<int>(source.size()));
+  pb::io::Tokenizer tokenizer(&stream, &ignored);
+  tokenizer.set_comment_style(pb::io::Tokenizer::SH_COMMENT_STYLE);
+  tokenizer.set_allow_multiline_strings(true);
+  std::string before;
+  std::string last;
+  while (tokenizer.Next()) {
+    const pb::io::Tokenizer::Token& token = tokenizer.current();
+    if (token.text == "AUTO" && last == ":" && before == kAutoField) {
+      const std::size_t line = static_cast<std::size_t>(token.line);
+      if (line < lines.size()) {
+        const std::size_t at = offset_of_column(text, lines[line], token.column);
+        if (text.compare(at, 4, "AUTO") == 0) text.replace(at, 4, "-1  ");
+      }
+    }
+    before = std::exchange(last, token.text);
+  }
+  return text;
+}
+
+// --- overrides ---
+
+struct Segment {
+  std::string name;
+  std::string index;  // between brackets; empty without
+};
+
+std::vector<Segment> split_path(std::string_view path) {
+  std::vector<Segment> segments;
+  static const std::regex segment(R"re((\w+)(?:\[([\w-]+)\])?)re");
+  std::size_t begin = 0;
+  while (begin <= path.size()) {
+    const std::size_t end = std::min(path.find('.', begin), path.size());
+    const std::string part(path.substr(begin, end - begin));
+    std::smatch match;
+    HALO_REQUIRE_INPUT(part.size() < 200 && std::regex_match(part, match, segment),
+                       str('"', part.substr(0, 200), "\" is no field, field[index] or job[name]"));
+    segments.push_back({match[1], match[2]});
+    begin = end + 1;
+  }
+  return segments;
+}
+
+std::optional<int> position(const std::string& index) {
+  int value = 0;
+  const char* end = index.data() + index.size();
+  const auto [rest, error] = std::from_chars(index.data(), end, value);
+  if (error != std::errc() || rest != end || value < 0) return std::nullopt;
+  return value;
+}
+
+int find_element(const pb::Message& parent, const pb::FieldDescriptor& field,
+                 const std::string& index) {
+  const int size = parent.GetReflection()->FieldSize(parent, &field);
+  if (const std::optional<int> at = position(index); at && *at < size) return *at;
+  std::string names;
+  if (field.message_type() == proto::Job::descriptor()) {
+    const auto& config = static_cast<const Config&>(parent);
+    for (int i = 0; i < config.job_size(); ++i) {
+      if (config.job(i).name() == index) return i;
+      names += (i == 0 ? ": " : ", ") + config.job(i).name();
+    }
+  }
+  throw InputError(str("no ", field.name(), '[', index, "]; there are ", size, names));
+}
+
+void set_one(pb::Message& message, const pb::FieldDescriptor& field, std::string value) {
+  const bool is_text = field.cpp_type() == pb::FieldDescriptor::CPPTYPE_STRING;
+  if (is_text && (value.empty() || (value.front() != '"' && value.front() != '\''))) {
+    if (field.is_repeated()) {
+      message.GetReflection()->AddString(&message, &field, std::move(value));
+    } else {
+      message.GetReflection()->SetString(&message, &field, std::move(value));
+    }
+    return;
+  }
+  if (field.name() == kAutoField && value == "AUTO") value = "-1";
+  FirstError errors;
+  pb::TextFormat::Parser parser;
+  parser.RecordErrorsTo(&errors);
+  const bool ok = parser.ParseFieldValueFromString(value, &field, &message);
+  HALO_REQUIRE_INPUT(ok && !errors.error(),
+                     str('"', value.substr(0, 200), "\" does not fit ", field.name(),
+                         errors.error() ? ": " + explain(errors.error()->message) : ""));
+}
+
+void set_list(pb::Message& message, const pb::FieldDescriptor& field, std::string_view value) {
+  message.GetReflection()->ClearField(&message, &field);
+  if (value.size() < 2 || value.front() != '[' || value.back() != ']') {
+    return set_one(message, field, std::string(value));
+  }
+  value = value.substr(1, value.size() - 2);
+  const auto trimmed = [](std::string_view text) {
+    while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
+    while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
+    return std::string(text);
+  };
+  if (trimmed(value).empty()) return;
+  while (true) {
+    const std::size_t comma = value.find(',');
+    set_one(message, field, trimmed(value.substr(0, comma)));
+    if (comma == std::string_view::npos) break;
+    value.remove_prefix(comma + 1);
+  }
+}
+
+void set_path(pb::Message& message, std::span<const Segment> path, std::string_view value) {
+  const Segment& segment = path.front();
+  const pb::FieldDescriptor* field = message.GetDescriptor()->FindFieldByName(segment.name);
+  HALO_REQUIRE_INPUT(field != nullptr, unknown_field(*message.GetDescriptor(), segment.name));
+  const pb::Reflection& reflection = *message.GetReflection();
+  if (path.size() > 1) {
+    HALO_REQUIRE_INPUT(field->message_type() != nullptr, str(segment.name, " has no fields"));
+    HALO_REQUIRE_INPUT(
+        field->is_repeated() == !segment.index.empty(),
+        str(segment.name,
+            field->is_repeated() ? " needs an index or a name: " : " takes no index: ",
+            segment.name, field->is_repeated() ? "[0]" : ""));
+    pb::Message* child = field->is_repeated()
+                             ? reflection.MutableRepeatedMessage(
+                                   &message, field, find_element(message, *field, segment.index))
+                             : reflection.MutableMessage(&message, field);
+    return set_path(*child, path.subspan(1), value);
+  }
+  HALO_REQUIRE_INPUT(segment.index.empty(), str("an element of ", segment.name,
+                                                " cannot be set alone: give the whole list"));
+  HALO_REQUIRE_INPUT(!field->is_repeated() || field->message_type() == nullptr,
+                     str(segment.name, " cannot be set whole: name a field of one"));
+  if (field->is_repeated()) return set_list(message, *field, value);
+  set_one(message, *field, std::string(value));
+}
+
+/// "train.steps": the path in each job whose work it is. False when the path starts otherwise.
+bool set_in_every_job(Config& config, std::span<const Segment> path, std::string_view value) {
+  const pb::OneofDescriptor& work = *proto::Job::descriptor()->oneof_decl(0);
+  const pb::FieldDescriptor* field = proto::Job::descriptor()->FindFieldByName(path.front().name);
+  if (field == nullptr || field->containing_oneof() != &work) return false;
+  int count = 0;
+  for (proto::Job& job : *config.mutable_job()) {
+    if (!job.GetReflection()->HasField(job, field)) continue;
+    set_path(job, path, value);
+    ++count;
+  }
+  HALO_REQUIRE_INPUT(count > 0, str("the config has no ", field->name(), " job"));
+  return true;
+}
+
+}  // namespace
+
+Config parse_config(std::string_view text, std::string_view name) {
+  HALO_REQUIRE_INPUT(
+      text.size() <= kMaxConfigBytes,
+      str(name, ": ", text.size(), " bytes are no config (at most ", kMaxConfigBytes, ')'));
+  FirstError errors;
+  pb::TextFormat::Parser parser;
+  parser.RecordErrorsTo(&errors);
+  parser.SetRecursionLimit(32);
+  Config config;
+  const bool ok = parser.ParseFromString(replace_auto(text), &config);
+  if (ok && !errors.error()) return config;
+  if (!errors.error()) throw InputError(str(name, ": no config in text format"));
+  const FirstError::Where& where = *errors.error();
+  const std::string place = where.line < 0 ? "" : str(':', where.line + 1, ':', where.column + 1);
+  throw InputError(str(name, place, ": ", explain(where.message)));
+}
+
+Config read_config(const std::string& path) { return parse_config(read_file(path), path); }
+
+void apply_override(Config& config, std::string_view assignment) {
+  const std::size_t equals = assignment.find('=');
+  try {
+    HALO_REQUIRE_INPUT(equals != std::string_view::npos, "expected path=value");
+    const std::vector<Segment> path = split_path(assignment.substr(0, equals));
+    const std::string_view value = assignment.substr(equals + 1);
+    if (!set_in_every_job(config, path, value)) set_path(config, path, value);
+  } catch (const InputError& error) {
+    throw InputError(str("--set ", assignment.substr(0, 200), ": ", error.what()));
+  }
+}
+
+}  // namespace halo::launch
