@@ -3,68 +3,30 @@
 #include <optional>
 
 #include "core/base/error.h"
+#include "core/base/json.h"
 #include "core/halo/select.h"
 
 namespace halo::method {
 namespace {
 
-using nlohmann::json;
-
 constexpr std::size_t kMaxBytes = std::size_t{64} << 20;
-constexpr std::int64_t kMaxLayers = 1 << 16;
-constexpr int kMaxDepth = 32;
 
-/// Parses without ever recursing deeper than kMaxDepth.
-json parse_json(std::string_view text, std::string_view name) {
-  HALO_REQUIRE_INPUT(text.size() <= kMaxBytes,
-                     str(name, ": ", text.size(), " bytes are too many for scores"));
-  const auto shallow = [&](int depth, json::parse_event_t, json&) {
-    HALO_REQUIRE_INPUT(depth <= kMaxDepth, str(name, ": nested deeper than ", kMaxDepth));
-    return true;
-  };
-  try {
-    return json::parse(text, shallow);
-  } catch (const json::exception& error) {
-    throw InputError(str(name, ": no JSON: ", error.what()));
-  }
+double finite_number(const JsonValue& object, std::string_view key) {
+  const JsonValue value = object.at(key);
+  const double number = value.number();
+  if (!std::isfinite(number)) value.fail("expected a finite number");
+  return number;
 }
 
-const json& member(const json& object, const char* key, const std::string& place) {
-  HALO_REQUIRE_INPUT(object.is_object(), str(place, ": expected an object"));
-  const auto found = object.find(key);
-  HALO_REQUIRE_INPUT(found != object.end(), str(place, ": no \"", key, '"'));
-  return *found;
-}
-
-double finite_number(const json& object, const char* key, const std::string& place) {
-  const json& value = member(object, key, place);
-  HALO_REQUIRE_INPUT(value.is_number() && std::isfinite(value.get<double>()),
-                     str(place, ".", key, ": expected a finite number"));
-  return value.get<double>();
-}
-
-int integer(const json& value, std::int64_t limit, const std::string& place) {
-  HALO_REQUIRE_INPUT(value.is_number_integer(), str(place, ": expected a whole number"));
-  const bool huge =
-      value.is_number_unsigned() && value.get<std::uint64_t>() >= static_cast<std::uint64_t>(limit);
-  HALO_REQUIRE_INPUT(!huge && value.get<std::int64_t>() >= 0 && value.get<std::int64_t>() < limit,
-                     str(place, " is ", value.dump(), ": it must be 0 to ", limit - 1));
-  return value.get<int>();
-}
-
-std::vector<LayerScore> read_layers(const json& list, const std::string& name) {
-  HALO_REQUIRE_INPUT(list.is_array() && !list.empty(),
-                     str(name, ": layers: expected a list with one entry a layer"));
-  HALO_REQUIRE_INPUT(list.size() <= static_cast<std::size_t>(kMaxLayers),
-                     str(name, ": ", list.size(), " layers are too many"));
+std::vector<LayerScore> read_layers(const JsonValue& list) {
+  if (list.size() == 0) list.fail("expected one entry a layer");
   std::vector<std::optional<LayerScore>> found(list.size());
   for (std::size_t i = 0; i < list.size(); ++i) {
-    const std::string place = str(name, ": layers[", i, ']');
-    const int layer = integer(member(list[i], "layer", place), std::ssize(found), place + ".layer");
+    const JsonValue entry = list[i];
+    const std::int64_t layer = entry.at("layer").integer(0, std::ssize(found) - 1);
     std::optional<LayerScore>& score = found[static_cast<std::size_t>(layer)];
-    HALO_REQUIRE_INPUT(!score, str(place, ": layer ", layer, " comes twice"));
-    score = {.recall = finite_number(list[i], "recall", place),
-             .csr = finite_number(list[i], "csr", place)};
+    if (score) entry.fail(str("layer ", layer, " comes twice"));
+    score = {.recall = finite_number(entry, "recall"), .csr = finite_number(entry, "csr")};
   }
   std::vector<LayerScore> layers;
   for (const auto& score : found) layers.push_back(*score);  // as many as places, none twice
@@ -73,22 +35,21 @@ std::vector<LayerScore> read_layers(const json& list, const std::string& name) {
 
 }  // namespace
 
-Sweep parse_sweep(std::string_view text, std::string_view name_view) {
-  const std::string name(name_view);
-  const json root = parse_json(text, name);
+Sweep parse_sweep(std::string_view text, std::string_view name) {
+  HALO_REQUIRE_INPUT(text.size() <= kMaxBytes,
+                     str(name, ": ", text.size(), " bytes are too many for scores"));
+  const nlohmann::json document = parse_json(text, name);
+  const JsonValue root(document, std::string(name));
   Sweep sweep;
-  sweep.layers = read_layers(member(root, "layers", name), name);
+  sweep.layers = read_layers(root.at("layers"));
   const std::int64_t layers = std::ssize(sweep.layers);
-  if (root.contains("model")) {
-    HALO_REQUIRE_INPUT(root["model"].is_string(), str(name, ": model: expected a text"));
-    sweep.model = root["model"];
+  if (const auto model = root.find("model")) sweep.model = model->string();
+  if (const auto keep = root.find("keep")) {
+    sweep.keep = static_cast<int>(keep->integer(0, layers));
   }
-  if (root.contains("keep")) sweep.keep = integer(root["keep"], layers + 1, name + ": keep");
-  if (root.contains("expected_keep")) {
-    const json& expected = root["expected_keep"];
-    HALO_REQUIRE_INPUT(expected.is_array(), str(name, ": expected_keep: expected a list"));
-    for (const json& layer : expected) {
-      sweep.expected_keep.push_back(integer(layer, layers, name + ": expected_keep"));
+  if (const auto expected = root.find("expected_keep")) {
+    for (std::size_t i = 0; i < expected->size(); ++i) {
+      sweep.expected_keep.push_back(static_cast<int>((*expected)[i].integer(0, layers - 1)));
     }
   }
   return sweep;
