@@ -1,0 +1,26 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+
+namespace halo::checkpoints {
+
+/// The life of a checkpoint's folder in `root`: made as .step_00001000.writing, renamed to step_00001000 when whole, to
+/// .step_00001000.deleted before it is emptied. So a folder with a plain name is whole at any moment, and what begins
+/// with a dot is a leftover once no save runs. All calls are rank 0's; they throw Error with the system's reason.
+
+[[nodiscard]] std::filesystem::path final_folder(const std::filesystem::path& root,
+                                                 std::int64_t step);
+[[nodiscard]] std::filesystem::path writing_folder(const std::filesystem::path& root,
+                                                   std::int64_t step);
+
+/// Makes `root` and the empty writing folder, after removing what earlier crashes left.
+void begin_folder(const std::filesystem::path& root, std::int64_t step);
+/// Moves the writing folder to its final name, in place of a checkpoint of the same step, durably.
+void publish_folder(const std::filesystem::path& root, std::int64_t step);
+/// Removes the writing folder.
+void discard_folder(const std::filesystem::path& root, std::int64_t step);
+/// Removes checkpoints before `step` beyond the newest `keep_last` up to it, itself included; 0 keeps all. Later ones,
+/// of a run that was resumed from before them, are left to be replaced.
+void prune_folders(const std::filesystem::path& root, std::int64_t step, int keep_last);
+
+}  // namespace halo::checkpoints
