@@ -1,5 +1,6 @@
 #pragma once
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -19,7 +20,8 @@ class PeerFailed : public Error {
 };
 
 /// A started operation. Its buffers belong to the operation until it is done. Destroying an unfinished Work waits for
-/// it, except while an exception unwinds, when the communicator is abandoned.
+/// it, except while an exception unwinds: then it is withdrawn, its buffers are not touched afterwards, and the
+/// communicator is abandoned. Works may be waited for in any order: waiting for one progresses all of this rank.
 class Work {
  public:
   class State {
@@ -34,11 +36,13 @@ class Work {
   Work& operator=(Work&& other) noexcept;
   ~Work();
 
-  /// Progresses the operation without waiting; true once it is done.
+  /// Progresses every operation of this rank without waiting; true once this one is done.
   bool test();
+  /// Throws PeerFailed when a peer failed, aborted, or did not answer within the deadline.
   void wait();
 
  private:
+  void finish() noexcept;
   std::unique_ptr<State> state_;
 };
 
@@ -56,9 +60,10 @@ struct CallContext {
 /// A fixed set of ranks that run collectives together. One body a subclass: local (ranks are threads of a process), MPI
 /// (host memory), NCCL (device memory).
 ///
-/// Every member makes the same calls in the same order; one thread a rank issues them. Buffers are contiguous, of any
-/// dtype of at least one rank's size; reductions take float64, float32, int64 and int32. Sums run in rank order, so that
-/// one layout gives the same bits each time. Failures throw PeerFailed from Work::wait or test.
+/// Every member makes the same collective calls in the same order; one thread a rank issues them. Buffers are
+/// contiguous, of any dtype, and may be empty; reductions take float64, float32, int64 and int32. Sums run in rank
+/// order, so that one layout gives the same bits each time, and the same ones on each rank; a NaN wins a maximum.
+/// Wrong arguments throw Error from the call itself, failures PeerFailed from Work::wait or test.
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -78,7 +83,9 @@ class Communicator {
   [[nodiscard]] virtual Work all_gather(TensorView out, TensorView in,
                                         std::span<const std::int64_t> counts) = 0;
   [[nodiscard]] virtual Work broadcast(TensorView buffer, int root) = 0;
-  /// All sends and receives of this rank at once. Messages between two ranks arrive in the order they were sent.
+  /// All sends and receives of this rank at once. No collective: only the ranks that a message names take part, each
+  /// with as many calls as it likes. Messages between two ranks arrive in the order they were sent, and their sizes
+  /// must agree; empty ones are not sent.
   [[nodiscard]] virtual Work exchange(std::span<const Message> sends,
                                       std::span<const Message> receives) = 0;
   [[nodiscard]] virtual Work barrier() = 0;
@@ -86,16 +93,23 @@ class Communicator {
   /// Ranks with one `color` form a new communicator, ordered by `key`, then by rank. Collective over this one.
   [[nodiscard]] virtual std::unique_ptr<Communicator> split(int color, int key,
                                                             std::string name) = 0;
-  /// Tells every peer of this communicator that waits, now or later, to throw PeerFailed with `reason`.
+  /// Tells every peer that waits, now or later, in this communicator or in one split from it, to throw PeerFailed with
+  /// `reason`. Communicators that this one was split from go on.
   virtual void abort(const std::string& reason) noexcept = 0;
 
+  /// For this communicator and all that share its origin.
   virtual void set_context(const CallContext& context) = 0;
-  /// The last 256 calls, oldest first, a line each: op, bytes, step, micro-batch, done or waiting.
+  /// This rank's last 256 calls on this communicator and all that share its origin, oldest first, a line each:
+  /// op, communicator, bytes, step, micro-batch, done, waiting or failed. Any thread may ask.
   [[nodiscard]] virtual std::string recent_calls() const = 0;
 };
 
 struct CommunicatorOptions {
   std::chrono::milliseconds deadline{600000};  // of one call, from when it is waited for
+  std::size_t message_bytes = std::size_t{1}
+                              << 30;  // longer messages travel in several; equal on every rank
+  std::size_t piece_bytes = std::size_t{1}
+                            << 20;  // reductions go in pieces of up to this; equal on every rank
 };
 
 }  // namespace halo::comm

@@ -1,0 +1,77 @@
+#pragma once
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/base/stream.h"
+#include "parallel/comm/collectives.h"
+#include "parallel/comm/flight_recorder.h"
+
+namespace halo::comm {
+
+/// One rank's operations under way, over all communicators of one origin: whoever waits for one progresses all, so that
+/// ranks may wait for theirs in different orders. It also knows which communicators have failed.
+class ProgressEngine : public std::enable_shared_from_this<ProgressEngine> {
+ public:
+  ProgressEngine(std::unique_ptr<Transport> transport, const CommunicatorOptions& options)
+      : transport_(std::move(transport)), options_(options) {}
+
+  /// An operation that was started; finished ones are in nobody's list.
+  struct Running {
+    std::shared_ptr<const Scope> scope;
+    Call call;
+    std::int64_t sequence = -1;  // among the scope's collectives; -1: none of them
+    std::int64_t record = 0;
+    std::unique_ptr<Operation> operation;  // null once done, failed or withdrawn
+    std::exception_ptr failure;            // other than PeerFailed, which belongs to the scope
+    bool done = false;
+  };
+
+  [[nodiscard]] Transport& transport() { return *transport_; }
+  [[nodiscard]] FlightRecorder& recorder() { return recorder_; }
+  [[nodiscard]] CallContext& context() { return context_; }
+
+  /// A channel for collective number `sequence` of the scope, or for messages outside of collectives (-1).
+  [[nodiscard]] Channel channel(const std::shared_ptr<const Scope>& scope, std::int64_t sequence);
+  /// Throws Error when a collective more than about 1000 before this one is still unfinished: tags come around.
+  [[nodiscard]] Work start(std::shared_ptr<const Scope> scope, Call call, std::int64_t sequence,
+                           Operation operation);
+
+  /// Progresses everything; true when `running` is done. Throws PeerFailed.
+  bool test(Running& running);
+  void wait(Running& running);
+  /// Forgets an unfinished operation; its scope counts as failed.
+  void withdraw(Running& running) noexcept;
+
+  /// Fails the scope here and at its other members.
+  void abort(const Scope& scope, const std::string& reason);
+
+  [[nodiscard]] int next_scope() const { return next_scope_; }
+  /// Takes the scope id on which all members of a split agreed.
+  void reserve_scope(int id);
+
+ private:
+  struct Failure {
+    int world_rank = -1;
+    std::string reason;
+  };
+
+  void progress();
+  bool step(Running& running);  // true when it ended
+  void poll_abort();
+  void require_alive(const Running& running) const;
+  void fail(const Scope& scope, int world_rank, const std::string& reason);
+  [[noreturn]] void miss_deadline(const Running& running);
+
+  std::unique_ptr<Transport> transport_;
+  CommunicatorOptions options_;
+  Stream stream_{1};
+  FlightRecorder recorder_;
+  CallContext context_;
+  std::vector<std::shared_ptr<Running>> active_;  // in the order they were started
+  std::map<int, Failure> failed_;                 // by scope id; the first failure of each
+  int next_scope_ = 1;
+};
+
+}  // namespace halo::comm

@@ -1,0 +1,77 @@
+#include "parallel/comm/reduce.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <type_traits>
+
+namespace halo::comm {
+namespace {
+
+template <class T>
+struct Sum {
+  T operator()(T a, T b) const {
+    if constexpr (std::is_integral_v<T>) {
+      using U = std::make_unsigned_t<T>;
+      return static_cast<T>(static_cast<U>(a) + static_cast<U>(b));
+    } else {
+      return a + b;
+    }
+  }
+};
+
+template <class T>
+struct Max {
+  T operator()(T a, T b) const { return a > b || a != a ? a : b; }  // b also when b is NaN
+};
+
+/// In chunks that stay in the first-level cache, so that each source and `out` are read and written once.
+template <class T, class Op>
+void reduce(std::byte* out, std::span<const std::byte* const> sources, std::size_t count, Op op) {
+  std::array<T, 512> sums;
+  for (std::size_t begin = 0; begin < count; begin += sums.size()) {
+    const std::size_t n = std::min(sums.size(), count - begin);
+    std::copy_n(reinterpret_cast<const T*>(sources[0]) + begin, n, sums.data());
+    for (const std::byte* source : sources.subspan(1)) {
+      const T* values = reinterpret_cast<const T*>(source) + begin;
+      for (std::size_t i = 0; i < n; ++i) sums[i] = op(sums[i], values[i]);
+    }
+    std::copy_n(sums.data(), n, reinterpret_cast<T*>(out) + begin);
+  }
+}
+
+template <class T>
+void reduce(std::byte* out, std::span<const std::byte* const> sources, std::size_t count,
+            ReduceOp op) {
+  if (op == ReduceOp::kSum) {
+    reduce<T>(out, sources, count, Sum<T>{});
+  } else {
+    reduce<T>(out, sources, count, Max<T>{});
+  }
+}
+
+}  // namespace
+
+void require_reducible(DType dtype) {
+  HALO_REQUIRE(dtype == DType::kFloat64 || dtype == DType::kFloat32 || dtype == DType::kInt64 ||
+                   dtype == DType::kInt32,
+               str("reductions take float64, float32, int64 and int32, not ", dtype_name(dtype)));
+}
+
+void reduce_in_rank_order(std::byte* out, std::span<const std::byte* const> sources,
+                          std::size_t count, Reduction reduction) {
+  switch (reduction.dtype) {
+    case DType::kFloat64:
+      return reduce<double>(out, sources, count, reduction.op);
+    case DType::kFloat32:
+      return reduce<float>(out, sources, count, reduction.op);
+    case DType::kInt64:
+      return reduce<std::int64_t>(out, sources, count, reduction.op);
+    case DType::kInt32:
+      return reduce<std::int32_t>(out, sources, count, reduction.op);
+    default:
+      require_reducible(reduction.dtype);
+  }
+}
+
+}  // namespace halo::comm

@@ -1,0 +1,226 @@
+#include "parallel/comm/transport_communicator.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <numeric>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+namespace halo::comm {
+namespace {
+
+constexpr std::size_t kLongestMessage = std::size_t{1} << 30;  // MPI counts in int
+
+Bytes bytes_of(const TensorView& view) {
+  return {static_cast<std::byte*>(view.data), view.bytes()};
+}
+
+void require_host_buffer(const TensorView& buffer, std::string_view op) {
+  HALO_REQUIRE(buffer.device == Device::kCpu, str(op, " of device memory"));
+  HALO_REQUIRE(buffer.contiguous(), str(op, " of a view that is not contiguous"));
+  HALO_REQUIRE(buffer.data != nullptr || buffer.size() == 0, str(op, " of no memory"));
+}
+
+/// The blocks of `whole` by `counts`, checked against them and against `part`, the block of `rank`.
+std::vector<Bytes> blocks_of(const TensorView& whole, const TensorView& part,
+                             std::span<const std::int64_t> counts, const Scope& scope,
+                             std::string_view op) {
+  require_host_buffer(whole, op);
+  require_host_buffer(part, op);
+  HALO_REQUIRE(counts.size() == scope.members.size(),
+               str(op, ": ", counts.size(), " counts for ", scope.size(), " ranks"));
+  HALO_REQUIRE(whole.dtype == part.dtype,
+               str(op, " from ", dtype_name(whole.dtype), " and ", dtype_name(part.dtype)));
+  const std::int64_t own = counts[static_cast<std::size_t>(scope.rank)];
+  HALO_REQUIRE(part.size() == own,
+               str(op, ": a part of ", part.size(), " elements for a count of ", own));
+  std::vector<Bytes> blocks;
+  Bytes rest = bytes_of(whole);
+  for (const std::int64_t count : counts) {
+    const std::size_t element = dtype_size(whole.dtype);
+    HALO_REQUIRE(count >= 0 && static_cast<std::size_t>(count) <= rest.size() / element,
+                 str(op, ": the counts do not fit ", whole.size(), " elements"));
+    blocks.push_back(rest.first(static_cast<std::size_t>(count) * element));
+    rest = rest.subspan(blocks.back().size());
+  }
+  HALO_REQUIRE(rest.empty(),
+               str(op, ": the counts leave ", rest.size(), " of ", whole.bytes(), " bytes over"));
+  const Bytes partial = bytes_of(part);
+  const Bytes all = bytes_of(whole);
+  HALO_REQUIRE(partial.empty() ||
+                   partial.data() == blocks[static_cast<std::size_t>(scope.rank)].data() ||
+                   std::less_equal<>()(partial.data() + partial.size(), all.data()) ||
+                   std::less_equal<>()(all.data() + all.size(), partial.data()),
+               str(op, ": the part overlaps another block of the whole"));
+  return blocks;
+}
+
+void copy_bytes(Bytes to, ConstBytes from) {
+  if (!to.empty() && to.data() != from.data()) std::memcpy(to.data(), from.data(), to.size());
+}
+
+class TransportCommunicator final : public Communicator {
+ public:
+  TransportCommunicator(std::shared_ptr<ProgressEngine> engine, std::shared_ptr<const Scope> scope)
+      : engine_(std::move(engine)), scope_(std::move(scope)) {}
+
+  [[nodiscard]] int rank() const noexcept override { return scope_->rank; }
+  [[nodiscard]] int size() const noexcept override { return scope_->size(); }
+  [[nodiscard]] const std::string& name() const noexcept override { return scope_->name; }
+
+  Work all_reduce(TensorView buffer, ReduceOp op) override {
+    require_host_buffer(buffer, "all_reduce");
+    require_reducible(buffer.dtype);
+    if (size() == 1) return done("all_reduce", buffer.bytes());
+    return start("all_reduce", buffer.bytes(), [&](Channel channel) {
+      return comm::all_reduce(std::move(channel), bytes_of(buffer), {buffer.dtype, op});
+    });
+  }
+
+  Work reduce_scatter(TensorView out, TensorView in, std::span<const std::int64_t> counts,
+                      ReduceOp op) override {
+    require_reducible(in.dtype);
+    const std::vector<Bytes> blocks = blocks_of(in, out, counts, *scope_, "reduce_scatter");
+    if (size() == 1) {
+      copy_bytes(bytes_of(out), blocks[0]);
+      return done("reduce_scatter", in.bytes());
+    }
+    return start("reduce_scatter", in.bytes(), [&](Channel channel) {
+      return comm::reduce_scatter(std::move(channel), bytes_of(out), {blocks.begin(), blocks.end()},
+                                  {in.dtype, op});
+    });
+  }
+
+  Work all_gather(TensorView out, TensorView in, std::span<const std::int64_t> counts) override {
+    std::vector<Bytes> blocks = blocks_of(out, in, counts, *scope_, "all_gather");
+    copy_bytes(blocks[static_cast<std::size_t>(rank())], bytes_of(in));
+    if (size() == 1) return done("all_gather", out.bytes());
+    return start("all_gather", out.bytes(), [&](Channel channel) {
+      return comm::all_gather(std::move(channel), std::move(blocks));
+    });
+  }
+
+  Work broadcast(TensorView buffer, int root) override {
+    require_host_buffer(buffer, "broadcast");
+    require_peer(root, "broadcast");
+    if (size() == 1) return done("broadcast", buffer.bytes());
+    return start("broadcast", buffer.bytes(), [&](Channel channel) {
+      return comm::broadcast(std::move(channel), bytes_of(buffer), root);
+    });
+  }
+
+  Work exchange(std::span<const Message> sends, std::span<const Message> receives) override {
+    std::size_t bytes = 0;
+    const auto checked = [&](std::span<const Message> messages) {
+      std::vector<PeerBytes> result;
+      for (const Message& message : messages) {
+        require_peer(message.peer, "exchange");
+        require_host_buffer(message.buffer, "exchange");
+        result.push_back({message.peer, bytes_of(message.buffer)});
+        bytes += message.buffer.bytes();
+      }
+      return result;
+    };
+    std::vector<PeerBytes> from = checked(sends);
+    std::vector<PeerBytes> to = checked(receives);
+    Operation operation =
+        comm::exchange(engine_->channel(scope_, -1), std::move(from), std::move(to));
+    return engine_->start(scope_, call("exchange", bytes), -1, std::move(operation));
+  }
+
+  Work barrier() override {
+    if (size() == 1) return done("barrier", 0);
+    return start("barrier", 0, [](Channel channel) { return comm::barrier(std::move(channel)); });
+  }
+
+  std::unique_ptr<Communicator> split(int color, int key, std::string name) override;
+
+  void abort(const std::string& reason) noexcept override {
+    try {
+      engine_->abort(*scope_, str(scope_->name, " rank ", rank(), ": ", reason));
+    } catch (const std::exception& failure) {
+      LOG(ERROR) << "telling peers of a failure: " << failure.what();
+    }
+  }
+
+  void set_context(const CallContext& context) override { engine_->context() = context; }
+  [[nodiscard]] std::string recent_calls() const override { return engine_->recorder().text(); }
+
+ private:
+  void require_peer(int peer, std::string_view op) const {
+    HALO_REQUIRE(0 <= peer && peer < size(), str(op, " with rank ", peer, " of ", size()));
+  }
+  [[nodiscard]] Call call(std::string_view op, std::size_t bytes) const {
+    return {op, scope_->name, bytes, engine_->context()};
+  }
+  Work done(std::string_view op, std::size_t bytes) {
+    FlightRecorder& recorder = engine_->recorder();
+    recorder.finish(recorder.begin(call(op, bytes)), FlightRecorder::State::kDone);
+    return Work();
+  }
+  template <class Make>
+  Work start(std::string_view op, std::size_t bytes, Make make) {
+    const std::int64_t sequence = sequence_++;
+    return engine_->start(scope_, call(op, bytes), sequence,
+                          make(engine_->channel(scope_, sequence)));
+  }
+
+  std::shared_ptr<ProgressEngine> engine_;
+  std::shared_ptr<const Scope> scope_;
+  std::int64_t sequence_ = 0;
+};
+
+/// Needs nothing from the transport but messages: the members agree on an id that none of them has used, which keeps
+/// the new communicator's tags apart from all others that two of its ranks share. (MPI_Comm_split and
+/// MPI_Comm_create_group block without a deadline, also when a peer is gone.)
+std::unique_ptr<Communicator> TransportCommunicator::split(int color, int key, std::string name) {
+  const auto ranks = static_cast<std::size_t>(size());
+  std::vector<std::array<std::int64_t, 3>> wishes(ranks);  // color, key, lowest unused id
+  std::array<std::int64_t, 3> own{color, key, engine_->next_scope()};
+  const std::vector<std::int64_t> counts(ranks, 3);
+  all_gather(view(wishes[0].data(), {size() * 3}), view(own.data(), {3}), counts).wait();
+
+  std::vector<std::tuple<std::int64_t, int>> order;  // key, rank
+  std::int64_t id = 0;
+  for (int r = 0; r < size(); ++r) {
+    const auto& wish = wishes[static_cast<std::size_t>(r)];
+    if (wish[0] == color) order.emplace_back(wish[1], r);
+    id = std::max(id, wish[2]);
+  }
+  std::sort(order.begin(), order.end());
+  engine_->reserve_scope(static_cast<int>(id));
+  auto scope = std::make_shared<Scope>();
+  scope->name = std::move(name);
+  scope->id = static_cast<int>(id);
+  scope->lineage = scope_->lineage;
+  scope->lineage.push_back(scope->id);
+  for (const auto& [unused, member] : order) {
+    if (member == rank()) scope->rank = scope->size();
+    scope->members.push_back(scope_->world_rank(member));
+  }
+  return std::make_unique<TransportCommunicator>(engine_, std::move(scope));
+}
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_transport_communicator(std::unique_ptr<Transport> transport,
+                                                          std::string name,
+                                                          const CommunicatorOptions& options) {
+  HALO_REQUIRE(
+      options.message_bytes > 0 && options.message_bytes <= kLongestMessage,
+      str("messages of up to ", options.message_bytes, " bytes: choose 1 to ", kLongestMessage));
+  auto scope = std::make_shared<Scope>();
+  scope->name = std::move(name);
+  scope->lineage = {scope->id};
+  scope->members.resize(static_cast<std::size_t>(transport->size()));
+  std::iota(scope->members.begin(), scope->members.end(), 0);
+  scope->rank = transport->rank();
+  auto engine = std::make_shared<ProgressEngine>(std::move(transport), options);
+  return std::make_unique<TransportCommunicator>(std::move(engine), std::move(scope));
+}
+
+}  // namespace halo::comm
