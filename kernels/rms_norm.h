@@ -16,7 +16,7 @@ void rms_norm(TensorView y, TensorView inv_rms, TensorView x, TensorView weight,
 
 /// dx (N, D) = the gradient of x, added to dx when `accumulate`; dweight (D, wide dtype) += that of the weight, or
 /// empty for a frozen weight. dy (N, D); x, weight and inv_rms as the forward pass had them.
-/// Aliasing dx may be dy. dweight sums rows in an order that depends on N and the threads alone.
+/// Aliasing dx may be dy. dweight sums rows in an order that depends on N alone.
 void rms_norm_backward(TensorView dx, TensorView dweight, TensorView dy, TensorView x,
                        TensorView weight, TensorView inv_rms, bool accumulate, Stream& stream);
 
