@@ -1,0 +1,56 @@
+#include "kernels/gates.h"
+
+#include "kernels/checks.h"
+
+namespace halo::kernels {
+namespace {
+
+/// Every operand is dense and like the first; outputs are inputs themselves or apart from them and each other.
+void check_elementwise(std::string_view op, std::initializer_list<TensorView> outputs,
+                       std::initializer_list<TensorView> inputs) {
+  const TensorView& first = *inputs.begin();
+  for (const TensorView& input : inputs) {
+    require_operand(op, "an input", input, first.shape, first.dtype, first.device);
+  }
+  for (const TensorView& output : outputs) {
+    require_operand(op, "an output", output, first.shape, first.dtype, first.device);
+    for (const TensorView& input : inputs) {
+      require_same_or_disjoint(op, "an output", output, "an input", input);
+    }
+  }
+  if (outputs.size() == 2) {
+    require_disjoint(op, "one output", outputs.begin()[0], "the other", outputs.begin()[1]);
+  }
+  require_device(op, first.device);
+}
+
+}  // namespace
+
+void swiglu(TensorView y, TensorView gate, TensorView up, Stream& stream) {
+  check_elementwise("swiglu", {y}, {gate, up});
+  cpu::swiglu(y, gate, up, stream);
+}
+
+void swiglu_backward(TensorView dgate, TensorView dup, TensorView dy, TensorView gate,
+                     TensorView up, Stream& stream) {
+  check_elementwise("swiglu_backward", {dgate, dup}, {dy, gate, up});
+  cpu::swiglu_backward(dgate, dup, dy, gate, up, stream);
+}
+
+void sigmoid_gate(TensorView y, TensorView x, TensorView z, Stream& stream) {
+  check_elementwise("sigmoid_gate", {y}, {x, z});
+  cpu::sigmoid_gate(y, x, z, stream);
+}
+
+void sigmoid_gate_backward(TensorView dx, TensorView dz, TensorView dy, TensorView x, TensorView z,
+                           Stream& stream) {
+  check_elementwise("sigmoid_gate_backward", {dx, dz}, {dy, x, z});
+  cpu::sigmoid_gate_backward(dx, dz, dy, x, z, stream);
+}
+
+void add(TensorView y, TensorView a, TensorView b, Stream& stream) {
+  check_elementwise("add", {y}, {a, b});
+  cpu::add(y, a, b, stream);
+}
+
+}  // namespace halo::kernels
