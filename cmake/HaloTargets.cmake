@@ -1,3 +1,8 @@
+# Without a preset: optimised, with debug information.
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE RelWithDebInfo CACHE STRING "Build type" FORCE)
+endif()
+
 # halo_flags: what every target of the project compiles with.
 add_library(halo_flags INTERFACE)
 target_compile_features(halo_flags INTERFACE cxx_std_20)
@@ -26,6 +31,7 @@ function(halo_library name)
 endfunction()
 
 # halo_test(NAME [LABELS cpu|gpu|mpi|threads|slow|cluster ...] [RANKS n...] SOURCES ... DEPENDS ...)
+# The target tests_LABEL builds all programs of a label.
 # Without RANKS each test case runs alone; with RANKS the whole program runs once under
 # `mpirun -np n` for every n, and must hold its own main().
 function(halo_test name)
@@ -38,6 +44,12 @@ function(halo_test name)
   endif()
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE halo_flags ${ARG_DEPENDS} GTest::gtest)
+  foreach(label ${ARG_LABELS})
+    if(NOT TARGET tests_${label})
+      add_custom_target(tests_${label})
+    endif()
+    add_dependencies(tests_${label} ${name})
+  endforeach()
   if(ARG_RANKS)
     foreach(n ${ARG_RANKS})
       add_test(NAME ${name}_${n}_ranks

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds the CPU preset and runs the tests.
+#   tests/run.sh          the default set
+#   tests/run.sh --all    also the slow tests and those that need Python packages (installed into build/venv)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+all=false
+for argument in "$@"; do
+  case $argument in
+    --all) all=true ;;
+    -h | --help) sed -n '2,4s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) echo "run.sh: error: unknown option $argument (see tests/run.sh --help)" >&2; exit 2 ;;
+  esac
+done
+
+jobs=$(nproc)
+if $all; then
+  launch/install_dependencies.sh python3 python3-venv
+  [[ -x build/venv/bin/python3 ]] || python3 -m venv build/venv
+  build/venv/bin/python3 -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+  PATH=$PWD/build/venv/bin:$PATH
+else
+  launch/install_dependencies.sh
+fi
+
+cmake --preset cpu >/dev/null
+cmake --build --preset cpu --parallel "$jobs"
+unset OPENBLAS_CORETYPE
+if $all; then
+  ctest --test-dir build/cpu --output-on-failure --parallel "$jobs" --label-exclude gpu
+else
+  ctest --preset cpu --parallel "$jobs"
+fi
