@@ -1,0 +1,55 @@
+#include "kernels/softmax_attention.h"
+
+#include <cmath>
+
+#include "kernels/checks.h"
+
+namespace halo::kernels {
+namespace {
+
+/// Shapes and dtypes that the forward and the backward pass share.
+void require_inputs(std::string_view op, const AttentionForward& x, double scale,
+                    const AttentionMask& mask) {
+  HALO_REQUIRE(x.q.rank() == 4, str(op, ": q is ", to_string(x.q.shape), ", not (T, B, H, K)"));
+  HALO_REQUIRE(x.k.rank() == 4, str(op, ": k is ", to_string(x.k.shape), ", not (S, B, G, K)"));
+  const std::int64_t T = x.q.dim(0), B = x.q.dim(1), H = x.q.dim(2), K = x.q.dim(3);
+  const std::int64_t S = x.k.dim(0), G = x.k.dim(2);
+  HALO_REQUIRE(H > 0 && K > 0 && G > 0 && H % G == 0,
+               str(op, ": ", H, " query heads of ", K, " channels over ", G, " key heads"));
+  const DType dtype = x.q.dtype;
+  const Device device = x.q.device;
+  require_strided_operand(op, "q", x.q, x.q.shape, dtype, device);
+  require_strided_operand(op, "k", x.k, {S, B, G, K}, dtype, device);
+  require_strided_operand(op, "v", x.v, {S, B, G, K}, dtype, device);
+  require_strided_operand(op, "o", x.o, {T, B, H, K}, dtype, device);
+  require_strided_operand(op, "lse", x.lse, {T, B, H}, wide_dtype(dtype), device);
+  if (!mask.first_key.empty())
+    require_strided_operand(op, "first_key", mask.first_key, {T, B}, DType::kInt32, device);
+  HALO_REQUIRE(mask.query_offset >= 0, str(op, ": query_offset is ", mask.query_offset));
+  HALO_REQUIRE(std::isfinite(scale), str(op, ": scale is ", scale));
+  require_device(op, device);
+}
+
+}  // namespace
+
+void softmax_attention(TensorView o, TensorView lse, TensorView q, TensorView k, TensorView v,
+                       double scale, const AttentionMask& mask, Stream& stream) {
+  require_inputs("softmax_attention", {q, k, v, o, lse}, scale, mask);
+  cpu::softmax_attention(o, lse, q, k, v, scale, mask, stream);
+}
+
+void softmax_attention_backward(const AttentionGradients& gradients, TensorView d_o,
+                                const AttentionForward& forward, double scale,
+                                const AttentionMask& mask, Stream& stream) {
+  constexpr const char* kOp = "softmax_attention_backward";
+  require_inputs(kOp, forward, scale, mask);
+  const DType dtype = forward.q.dtype;
+  const Device device = forward.q.device;
+  require_strided_operand(kOp, "do", d_o, forward.q.shape, dtype, device);
+  require_strided_operand(kOp, "dq", gradients.dq, forward.q.shape, dtype, device);
+  require_strided_operand(kOp, "dk", gradients.dk, forward.k.shape, dtype, device);
+  require_strided_operand(kOp, "dv", gradients.dv, forward.k.shape, dtype, device);
+  cpu::softmax_attention_backward(gradients, d_o, forward, scale, mask, stream);
+}
+
+}  // namespace halo::kernels
