@@ -19,13 +19,21 @@ std::unique_ptr<comm::Communicator> split(comm::Communicator& world, int degree,
   return degree == 1 ? comm::make_self_communicator(name) : world.split(color, key, name);
 }
 
-/// "1, 2, 3 or 6".
+/// "1, 2, 3 or 6": numbers by which n divides.
 std::string divisors(int n) {
   std::string text = "1";
-  for (int d = 2; d <= n; ++d) {
+  for (std::int64_t d = 2; d <= n; ++d) {
     if (n % d == 0) text += str(d == n ? " or " : ", ", d);
   }
   return text;
+}
+
+/// Throws InputError for an axis below 1 or that alone needs more ranks than there are.
+void require_degree(Axis axis, int degree, int ranks) {
+  HALO_REQUIRE_INPUT(degree >= 1,
+                     str("layout: ", axis_name(axis), " is ", degree, ": choose 1 or more"));
+  HALO_REQUIRE_INPUT(degree <= ranks, str("layout: ", axis_name(axis), " is ", degree,
+                                          ", but there are only ", ranks, " ranks"));
 }
 
 }  // namespace
@@ -41,21 +49,18 @@ int PerAxis::operator[](Axis axis) const {
 
 Layout fill_data(Layout partial, int ranks) {
   HALO_REQUIRE_INPUT(ranks >= 1, str("a layout of ", ranks, " ranks"));
-  std::int64_t others = 1;
+  std::int64_t others = 1;  // may pass `ranks`, but not by so much that it overflows
   for (const Axis axis : kAxes) {
     if (axis == Axis::kData) continue;
-    const int degree = partial.degrees()[axis];
-    HALO_REQUIRE_INPUT(degree >= 1,
-                       str("layout: ", axis_name(axis), " is ", degree, ": choose 1 or more"));
-    HALO_REQUIRE_INPUT(degree <= ranks, str("layout: ", axis_name(axis), " is ", degree,
-                                            ", but there are only ", ranks, " ranks"));
-    others *= degree;
+    require_degree(axis, partial.degrees()[axis], ranks);
+    if (others <= ranks) others *= partial.degrees()[axis];
   }
   if (ranks % others != 0) {
     const std::int64_t fewer = ranks / others * others;
+    const std::int64_t more = fewer + others;
     throw InputError(str(ranks, " ranks do not divide by pipeline ", partial.pipeline,
                          " x context ", partial.context, " x tensor ", partial.tensor, ": choose ",
-                         fewer > 0 ? str(fewer, " or ") : std::string(), fewer + others,
+                         fewer > 0 ? str(fewer, " or ") : std::string(), more,
                          " ranks, or axes whose product is ", divisors(ranks)));
   }
   partial.data = static_cast<int>(ranks / others);

@@ -6,9 +6,8 @@
 namespace halo::comm {
 namespace {
 
-constexpr std::size_t kSmall = 16 << 10;  // bytes: latency counts, not volume
-constexpr std::size_t kSmallOfTwo =
-    1 << 18;  // of 2 ranks, where everybody to everybody moves no more than the rest
+constexpr std::size_t kSmall =
+    8 << 10;  // bytes up to which the number of steps counts, not the volume
 constexpr int kFew =
     8;  // ranks up to which everybody to everybody is the quickest for small buffers
 constexpr std::size_t kStaging = std::size_t{4}
@@ -188,7 +187,7 @@ Operation reduce_scatter(Channel channel, Bytes out, std::vector<ConstBytes> blo
 
 Operation all_reduce(Channel channel, Bytes buffer, Reduction reduction) {
   const int ranks = channel.size();
-  if (buffer.size() <= (ranks == 2 ? kSmallOfTwo : kSmall)) {
+  if (buffer.size() <= kSmall) {
     return ranks <= kFew ? all_reduce_direct(std::move(channel), buffer, reduction)
                          : all_reduce_over_root(std::move(channel), buffer, reduction);
   }

@@ -22,7 +22,11 @@ struct Sum {
 
 template <class T>
 struct Max {
-  T operator()(T a, T b) const { return a > b || a != a ? a : b; }  // b also when b is NaN
+  T operator()(T a, T b) const {
+    // b also when b is NaN. No short circuit, which would keep the loop from being vectorised.
+    const bool first = static_cast<bool>(static_cast<int>(a > b) | static_cast<int>(a != a));
+    return first ? a : b;
+  }
 };
 
 /// In chunks that stay in the first-level cache, so that each source and `out` are read and written once.
