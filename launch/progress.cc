@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
@@ -20,12 +19,6 @@ namespace {
 
 constexpr double kRedrawSeconds = 0.1;  // a terminal is not rewritten more often
 constexpr double kSmoothing = 0.05;     // weight of the newest step's time
-
-std::string formatted(const char* format, double value) {
-  std::array<char, 64> text{};
-  std::snprintf(text.data(), text.size(), format, value);
-  return text.data();
-}
 
 int terminal_width(std::FILE* stream) {
   winsize size{};

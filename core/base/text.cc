@@ -77,4 +77,10 @@ std::string human_seconds(double seconds) {
   return std::to_string(minutes / 60) + " h " + std::to_string(minutes % 60) + " min";
 }
 
+std::string formatted(const char* format, double value) {
+  std::array<char, 400> text{};  // room for the largest double under %f
+  std::snprintf(text.data(), text.size(), format, value);
+  return text.data();
+}
+
 }  // namespace halo

@@ -14,4 +14,7 @@ namespace halo {
 [[nodiscard]] std::string human_bytes(double bytes);
 [[nodiscard]] std::string human_seconds(double seconds);
 
+/// One number by a printf format for a double that is part of the program, such as "%.3f%%".
+[[nodiscard]] std::string formatted(const char* format, double value);
+
 }  // namespace halo

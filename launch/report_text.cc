@@ -1,0 +1,97 @@
+#include <algorithm>
+
+#include "core/base/error.h"
+#include "core/base/text.h"
+#include "launch/chart.h"
+#include "launch/report.h"
+
+namespace halo::launch {
+namespace {
+
+/// Characters of UTF-8 text: what it takes on a terminal, wide ones aside.
+std::size_t columns_of(const std::string& text) {
+  return static_cast<std::size_t>(std::ranges::count_if(
+      text, [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+}
+
+/// Rows of cells; the first column is aligned left, the others right. The first row is the head.
+std::string aligned(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<std::size_t> widths;
+  for (const auto& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (std::size_t i = 0; i < row.size(); ++i)
+      widths[i] = std::max(widths[i], columns_of(row[i]));
+  }
+  std::string text;
+  for (const auto& row : rows) {
+    std::string line = "  ";
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      const std::string padding(widths[i] - columns_of(row[i]), ' ');
+      line += i == 0 ? row[i] + padding : "  " + padding + row[i];
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    text += line + "\n";
+  }
+  return text;
+}
+
+std::string stages_text(const Report& report) {
+  std::vector<std::vector<std::string>> rows = {
+      {"stage", "steps", "tokens", "time", "tokens/s", "first loss", "late loss", "validation"}};
+  for (const StageReport& stage : report.stages) {
+    const double tokens = static_cast<double>(stage.tokens);
+    const bool some = !stage.loss.empty();
+    rows.push_back({stage.name, str(stage.loss.size()), human_count(tokens),
+                    human_seconds(stage.seconds),
+                    stage.seconds > 0 ? human_count(tokens / stage.seconds) : "",
+                    some ? short_number(stage.loss.front().loss) : "",
+                    some ? short_number(late_loss(stage)) : "",
+                    stage.validation.empty() ? "" : short_number(stage.validation.back().loss)});
+  }
+  return "Training\n" + aligned(rows);
+}
+
+std::string models_text(const Report& report) {
+  std::vector<std::vector<std::string>> rows = {
+      {"model", "perplexity", "over the teacher", "bits a byte"}};
+  for (const ModelReport& model : report.models) {
+    const auto excess = excess_over_teacher(report, model);
+    rows.push_back({model.name, short_number(model.perplexity),
+                    excess ? formatted("%+.1f%%", 100 * *excess) : "",
+                    model.bits_per_byte ? formatted("%.3f", *model.bits_per_byte) : ""});
+  }
+  if (report.gzip_bits_per_byte)
+    rows.push_back({"gzip -9", "", "", formatted("%.3f", *report.gzip_bits_per_byte)});
+  return "Held-out text\n" + aligned(rows);
+}
+
+std::string layers_text(const Report& report) {
+  std::vector<std::vector<std::string>> rows = {
+      {"layer replaced", "recall %", "commonsense %", "importance", ""}};
+  std::string kept;
+  for (std::size_t i = 0; i < report.layers.size(); ++i) {
+    const LayerReport& layer = report.layers[i];
+    rows.push_back({str(i), formatted("%.2f", 100 * layer.recall),
+                    formatted("%.2f", 100 * layer.csr), formatted("%.3f", layer.importance),
+                    layer.kept ? "kept" : ""});
+    if (layer.kept) kept += (kept.empty() ? "" : ", ") + str(i);
+  }
+  return "Layers\n" + aligned(rows) +
+         "  kept as softmax attention: " + (kept.empty() ? "none" : kept) + "\n";
+}
+
+}  // namespace
+
+std::string to_text_table(const Report& report) {
+  std::string text;
+  const auto add = [&](const std::string& section) {
+    text += (text.empty() ? "" : "\n") + section;
+  };
+  if (!report.title.empty()) add(report.title + "\n");
+  if (!report.stages.empty()) add(stages_text(report));
+  if (!report.layers.empty()) add(layers_text(report));
+  if (!report.models.empty()) add(models_text(report));
+  return text;
+}
+
+}  // namespace halo::launch
