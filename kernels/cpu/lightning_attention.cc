@@ -1,0 +1,146 @@
+#include "kernels/lightning_attention.h"
+
+#include "kernels/cpu/lightning_chunks.h"
+
+namespace halo::kernels::cpu {
+namespace {
+
+template <class T>
+class Forward {
+ public:
+  Forward(const TensorView& o, const TensorView& state_out, const LightningForward& x,
+          const LightningOptions& options, Stream& stream)
+      : o_(o),
+        state_out_(state_out),
+        x_(x),
+        scale_(static_cast<T>(options.scale)),
+        stream_(stream),
+        B_(x.q.dim(1)),
+        H_(x.q.dim(2)),
+        G_(x.k.dim(2)),
+        K_(x.q.dim(3)),
+        chunks_(x.q.dim(0), B_, options.document_start) {
+    for (const double slope : options.slopes) decays_.emplace_back(slope);
+  }
+
+  void run() {
+    // With few heads the chunks are the items: all their states first, which costs memory traffic.
+    constexpr std::int64_t kManyHeads = 8;
+    if (B_ * H_ >= kManyHeads || chunks_.count() < kManyHeads) {
+      stream_.parallel_each(B_ * H_, [&](std::int64_t i) { walk(i / H_, i % H_); });
+    } else {
+      by_chunks();
+    }
+  }
+
+ private:
+  /// The dense rows of one chunk and room for what is made of them.
+  struct Rows {
+    Workspace<T> memory;
+    T *q, *k, *v, *decayed, *products;
+    Rows(Stream& stream, std::int64_t K)
+        : memory(stream, kChunk * (4 * K + kChunk)),
+          q(memory.take(kChunk * K)),
+          k(memory.take(kChunk * K)),
+          v(memory.take(kChunk * K)),
+          decayed(memory.take(kChunk * K)),
+          products(memory.take(kChunk * kChunk)) {}
+  };
+
+  void gather_keys(Rows& rows, const Chunk& chunk, std::int64_t h) const {
+    gather(rows.k, x_.k, chunk.rows(h * G_ / H_));
+    gather(rows.v, x_.v, chunk.rows(h * G_ / H_));
+  }
+
+  /// One head along its chunks, with one state.
+  void walk(std::int64_t b, std::int64_t h) {
+    Rows rows(stream_, K_);
+    Workspace<T> memory(stream_, K_ * K_);
+    T* state = memory.take(K_ * K_);
+    read_state(state, x_.state_in, b, h, K_);
+    for (std::int64_t c = 0; c < chunks_.count(); ++c) {
+      const Chunk chunk = chunks_.at(b, c);
+      gather_keys(rows, chunk, h);
+      write_output(rows, chunk, h, c == 0 && x_.state_in.empty() ? nullptr : state);
+      if (c + 1 < chunks_.count() || !state_out_.empty())
+        advance_state(state, rows.k, rows.v, rows.decayed, chunk, K_, decay(h));
+    }
+    write_state(state_out_, b, h, state, K_);
+  }
+
+  /// Every chunk's own contribution to the state, their running sums, then every chunk's output.
+  void by_chunks() {
+    const std::int64_t n = chunks_.count(), size = K_ * K_;
+    const Tensor states(stream_, {B_ * H_, n + 1, size}, x_.q.dtype);
+    T* all = states.view().template as<T>();
+    stream_.parallel_each(B_ * H_ * n, [&](std::int64_t i) {
+      const std::int64_t b = i / n / H_, h = i / n % H_;
+      Chunk own = chunks_.at(b, i % n);
+      Rows rows(stream_, K_);
+      gather_keys(rows, own, h);
+      T* after = all + (i / n * (n + 1) + i % n + 1) * size;
+      std::fill_n(after, size, T{0});
+      advance_state(after, rows.k, rows.v, rows.decayed, own, K_, decay(h));
+    });
+    stream_.parallel_each(B_ * H_, [&](std::int64_t i) {
+      T* state = all + i * (n + 1) * size;
+      read_state(state, x_.state_in, i / H_, i % H_, K_);
+      for (std::int64_t c = 0; c < n; ++c, state += size) {
+        const Chunk chunk = chunks_.at(i / H_, c);
+        if (!chunk.carries()) continue;
+        const T kept = decay(i % H_).power(chunk.count);
+        for (std::int64_t e = 0; e < size; ++e) state[size + e] += kept * state[e];
+      }
+      write_state(state_out_, i / H_, i % H_, state, K_);
+    });
+    stream_.parallel_each(B_ * H_ * n, [&](std::int64_t i) {
+      const std::int64_t b = i / n / H_, h = i / n % H_;
+      const Chunk chunk = chunks_.at(b, i % n);
+      Rows rows(stream_, K_);
+      gather_keys(rows, chunk, h);
+      write_output(rows, chunk, h, all + (i / n * (n + 1) + i % n) * size);
+    });
+  }
+
+  /// o = (scale q k^T with decays) v + the state before the chunk, read by decayed queries; null is a zero state.
+  void write_output(Rows& rows, const Chunk& chunk, std::int64_t h, const T* state) const {
+    const std::int64_t n = chunk.count;
+    gather(rows.q, x_.q, chunk.rows(h));
+    T* o = head_row<T>(o_, chunk.begin, chunk.batch, h);
+    const std::int64_t stride = o_.dim(0) > 1 ? o_.stride(0) : K_;
+    matmul_block(MatmulBlock<T>{n, n, K_, rows.q, K_, false, rows.k, K_, true, rows.products, n,
+                                scale_, T{0}});
+    decay_products(rows.products, chunks_, chunk, decay(h));
+    matmul_block(MatmulBlock<T>{n, K_, n, rows.products, n, false, rows.v, K_, false, o, stride});
+    if (state == nullptr) return;
+    decay_from_start(rows.decayed, rows.q, chunk.continuing, K_, scale_, decay(h));
+    if (chunk.continuing > 0)
+      matmul_block(MatmulBlock<T>{chunk.continuing, K_, K_, rows.decayed, K_, false, state, K_,
+                                  false, o, stride, T{1}, T{1}});
+  }
+
+  [[nodiscard]] const Decays<T>& decay(std::int64_t h) const {
+    return decays_[static_cast<std::size_t>(h)];
+  }
+
+  const TensorView& o_;
+  const TensorView& state_out_;
+  const LightningForward& x_;
+  T scale_;
+  Stream& stream_;
+  std::int64_t B_, H_, G_, K_;
+  Chunks chunks_;
+  std::vector<Decays<T>> decays_;
+};
+
+}  // namespace
+
+void lightning_attention(TensorView o, TensorView state_out, TensorView q, TensorView k,
+                         TensorView v, TensorView state_in, const LightningOptions& options,
+                         Stream& stream) {
+  const LightningForward x{q, k, v, state_in};
+  dispatch_cpu_float(
+      q.dtype, [&](auto zero) { Forward<decltype(zero)>(o, state_out, x, options, stream).run(); });
+}
+
+}  // namespace halo::kernels::cpu

@@ -1,0 +1,176 @@
+#include "kernels/cpu/lightning_chunks.h"
+#include "kernels/lightning_attention.h"
+
+namespace halo::kernels::cpu {
+namespace {
+
+/// Three passes: each chunk's own contributions to the states and to their gradients; their running sums, forwards and
+/// backwards; then each chunk's dq, dk, dv, which need only the states at its ends. Every sum has one order.
+template <class T>
+class Backward {
+ public:
+  Backward(const LightningGradients& gradients, const TensorView& d_o, const TensorView& dstate_out,
+           const LightningForward& x, const LightningOptions& options, Stream& stream)
+      : gradients_(gradients),
+        d_o_(d_o),
+        dstate_out_(dstate_out),
+        x_(x),
+        scale_(static_cast<T>(options.scale)),
+        stream_(stream),
+        B_(x.q.dim(1)),
+        H_(x.q.dim(2)),
+        G_(x.k.dim(2)),
+        K_(x.q.dim(3)),
+        chunks_(x.q.dim(0), B_, options.document_start),
+        n_(chunks_.count()),
+        before_(stream, {B_ * H_, n_ + 1, K_ * K_}, x.q.dtype),
+        after_(stream, {B_ * H_, n_ + 1, K_ * K_}, x.q.dtype) {
+    for (const double slope : options.slopes) decays_.emplace_back(slope);
+  }
+
+  void run() {
+    stream_.parallel_each(B_ * G_ * n_, [&](std::int64_t i) { contribute(i / n_, i % n_); });
+    stream_.parallel_each(B_ * H_, [&](std::int64_t i) { sum_states(i / H_, i % H_); });
+    stream_.parallel_each(B_ * G_ * n_, [&](std::int64_t i) { write_chunk(i / n_, i % n_); });
+  }
+
+ private:
+  /// The dense rows of one chunk of one key/value head, and of one of its query heads at a time.
+  struct Rows {
+    Workspace<T> memory;
+    T *q, *d_o, *decayed_do, *dq, *k, *v, *dk, *dv, *decayed, *products, *dproducts;
+    Rows(Stream& stream, std::int64_t K)
+        : memory(stream, kChunk * (9 * K + 2 * kChunk)),
+          q(memory.take(kChunk * K)),
+          d_o(memory.take(kChunk * K)),
+          decayed_do(memory.take(kChunk * K)),
+          dq(memory.take(kChunk * K)),
+          k(memory.take(kChunk * K)),
+          v(memory.take(kChunk * K)),
+          dk(memory.take(kChunk * K)),
+          dv(memory.take(kChunk * K)),
+          decayed(memory.take(kChunk * K)),
+          products(memory.take(kChunk * kChunk)),
+          dproducts(memory.take(kChunk * kChunk)) {}
+  };
+
+  void gather_keys(Rows& rows, const Chunk& chunk, std::int64_t g) const {
+    gather(rows.k, x_.k, chunk.rows(g));
+    gather(rows.v, x_.v, chunk.rows(g));
+  }
+  void gather_queries(Rows& rows, const Chunk& chunk, std::int64_t h) const {
+    gather(rows.q, x_.q, chunk.rows(h));
+    gather(rows.d_o, d_o_, chunk.rows(h));
+    decay_from_start(rows.decayed_do, rows.d_o, chunk.continuing, K_, scale_, decay(h));
+  }
+
+  /// before[c + 1] = the state that chunk c alone makes; after[c] = the gradient that chunk c alone gives to the state
+  /// before it. sum_states makes of them the state before chunk c and the gradient of the state before chunk c.
+  void contribute(std::int64_t group, std::int64_t c) {
+    const std::int64_t b = group / G_, g = group % G_;
+    const Chunk chunk = chunks_.at(b, c);
+    Rows rows(stream_, K_);
+    gather_keys(rows, chunk, g);
+    for (std::int64_t h = g * H_ / G_; h < (g + 1) * H_ / G_; ++h) {
+      T* state = at(before_, b, h, c + 1);
+      std::fill_n(state, K_ * K_, T{0});
+      advance_state(state, rows.k, rows.v, rows.decayed, chunk, K_, decay(h));
+      gather_queries(rows, chunk, h);
+      matmul_block(MatmulBlock<T>{K_, K_, chunk.continuing, rows.q, K_, true, rows.decayed_do, K_,
+                                  false, at(after_, b, h, c), K_});
+    }
+  }
+
+  void sum_states(std::int64_t b, std::int64_t h) {
+    const std::int64_t size = K_ * K_;
+    read_state(at(before_, b, h, 0), x_.state_in, b, h, K_);
+    read_state(at(after_, b, h, n_), dstate_out_, b, h, K_);
+    const auto carry = [&](T* to, const T* from, std::int64_t c) {
+      const Chunk chunk = chunks_.at(b, c);
+      if (!chunk.carries()) return;
+      const T kept = decay(h).power(chunk.count);
+      for (std::int64_t e = 0; e < size; ++e) to[e] += kept * from[e];
+    };
+    for (std::int64_t c = 0; c < n_; ++c) carry(at(before_, b, h, c + 1), at(before_, b, h, c), c);
+    for (std::int64_t c = n_ - 1; c >= 0; --c)
+      carry(at(after_, b, h, c), at(after_, b, h, c + 1), c);
+    write_state(gradients_.dstate_in, b, h, at(after_, b, h, 0), K_);
+  }
+
+  void write_chunk(std::int64_t group, std::int64_t c) {
+    const std::int64_t b = group / G_, g = group % G_;
+    const Chunk chunk = chunks_.at(b, c);
+    Rows rows(stream_, K_);
+    gather_keys(rows, chunk, g);
+    std::fill_n(rows.dk, chunk.count * K_, T{0});
+    std::fill_n(rows.dv, chunk.count * K_, T{0});
+    for (std::int64_t h = g * H_ / G_; h < (g + 1) * H_ / G_; ++h) {
+      gather_queries(rows, chunk, h);
+      add_within(rows, chunk, h);
+      add_between(rows, chunk, h, at(before_, b, h, c), at(after_, b, h, c + 1));
+      scatter(gradients_.dq, chunk.rows(h), rows.dq);
+    }
+    scatter(gradients_.dk, chunk.rows(g), rows.dk);
+    scatter(gradients_.dv, chunk.rows(g), rows.dv);
+  }
+
+  /// What tokens of the chunk give each other.
+  void add_within(Rows& rows, const Chunk& chunk, std::int64_t h) const {
+    const std::int64_t n = chunk.count;
+    T *a = rows.products, *da = rows.dproducts;
+    matmul_block(MatmulBlock<T>{n, n, K_, rows.q, K_, false, rows.k, K_, true, a, n, scale_, T{0}});
+    matmul_block(
+        MatmulBlock<T>{n, n, K_, rows.d_o, K_, false, rows.v, K_, true, da, n, scale_, T{0}});
+    decay_products(a, chunks_, chunk, decay(h));
+    decay_products(da, chunks_, chunk, decay(h));
+    matmul_block(MatmulBlock<T>{n, K_, n, da, n, false, rows.k, K_, false, rows.dq, K_});
+    matmul_block(MatmulBlock<T>{n, K_, n, da, n, true, rows.q, K_, false, rows.dk, K_, T{1}, T{1}});
+    matmul_block(
+        MatmulBlock<T>{n, K_, n, a, n, true, rows.d_o, K_, false, rows.dv, K_, T{1}, T{1}});
+  }
+
+  /// What comes through the state before the chunk and the gradient of the state after it.
+  void add_between(Rows& rows, const Chunk& chunk, std::int64_t h, const T* state,
+                   const T* dstate) const {
+    matmul_block(MatmulBlock<T>{chunk.continuing, K_, K_, rows.decayed_do, K_, false, state, K_,
+                                true, rows.dq, K_, T{1}, T{1}});
+    const std::int64_t from = chunk.tail * K_, n = chunk.count - chunk.tail;
+    decay_to_end(rows.decayed, rows.v, chunk.count, K_, decay(h));
+    matmul_block(MatmulBlock<T>{n, K_, K_, rows.decayed + from, K_, false, dstate, K_, true,
+                                rows.dk + from, K_, T{1}, T{1}});
+    decay_to_end(rows.decayed, rows.k, chunk.count, K_, decay(h));
+    matmul_block(MatmulBlock<T>{n, K_, K_, rows.decayed + from, K_, false, dstate, K_, false,
+                                rows.dv + from, K_, T{1}, T{1}});
+  }
+
+  [[nodiscard]] T* at(const Tensor& states, std::int64_t b, std::int64_t h, std::int64_t c) const {
+    return states.view().template as<T>() + ((b * H_ + h) * (n_ + 1) + c) * K_ * K_;
+  }
+  [[nodiscard]] const Decays<T>& decay(std::int64_t h) const {
+    return decays_[static_cast<std::size_t>(h)];
+  }
+
+  const LightningGradients& gradients_;
+  const TensorView& d_o_;
+  const TensorView& dstate_out_;
+  const LightningForward& x_;
+  T scale_;
+  Stream& stream_;
+  std::int64_t B_, H_, G_, K_;
+  Chunks chunks_;
+  std::int64_t n_;
+  Tensor before_, after_;  // (B * H, chunks + 1, K * K)
+  std::vector<Decays<T>> decays_;
+};
+
+}  // namespace
+
+void lightning_attention_backward(const LightningGradients& gradients, TensorView d_o,
+                                  TensorView dstate_out, const LightningForward& forward,
+                                  const LightningOptions& options, Stream& stream) {
+  dispatch_cpu_float(forward.q.dtype, [&](auto zero) {
+    Backward<decltype(zero)>(gradients, d_o, dstate_out, forward, options, stream).run();
+  });
+}
+
+}  // namespace halo::kernels::cpu

@@ -1,0 +1,82 @@
+#include "kernels/lightning_attention.h"
+
+#include <bit>
+#include <cmath>
+
+#include "kernels/checks.h"
+
+namespace halo::kernels {
+namespace {
+
+void require_inputs(std::string_view op, const LightningForward& x,
+                    const LightningOptions& options) {
+  HALO_REQUIRE(x.q.rank() == 4, str(op, ": q is ", to_string(x.q.shape), ", not (T, B, H, K)"));
+  HALO_REQUIRE(x.k.rank() == 4, str(op, ": k is ", to_string(x.k.shape), ", not (T, B, G, K)"));
+  const std::int64_t T = x.q.dim(0), B = x.q.dim(1), H = x.q.dim(2), K = x.q.dim(3);
+  const std::int64_t G = x.k.dim(2);
+  HALO_REQUIRE(H > 0 && K > 0 && G > 0 && H % G == 0,
+               str(op, ": ", H, " query heads of ", K, " channels over ", G, " key heads"));
+  const DType dtype = x.q.dtype;
+  const Device device = x.q.device;
+  require_strided_operand(op, "q", x.q, x.q.shape, dtype, device);
+  require_strided_operand(op, "k", x.k, {T, B, G, K}, dtype, device);
+  require_strided_operand(op, "v", x.v, {T, B, G, K}, dtype, device);
+  if (!x.state_in.empty())
+    require_strided_operand(op, "state_in", x.state_in, {B, H, K, K}, wide_dtype(dtype), device);
+  if (!options.document_start.empty())
+    require_strided_operand(op, "document_start", options.document_start, {T, B}, DType::kInt32,
+                            device);
+  HALO_REQUIRE(std::ssize(options.slopes) == H,
+               str(op, ": ", options.slopes.size(), " slopes for ", H, " heads"));
+  for (const double slope : options.slopes)
+    HALO_REQUIRE(slope >= 0 && std::isfinite(slope), str(op, ": a slope of ", slope));
+  HALO_REQUIRE(std::isfinite(options.scale), str(op, ": scale is ", options.scale));
+  require_device(op, device);
+}
+
+}  // namespace
+
+std::vector<double> slopes(int heads) {
+  HALO_REQUIRE(heads > 0, str("slopes of ", heads, " heads"));
+  const auto power = static_cast<int>(std::bit_floor(static_cast<unsigned>(heads)));
+  std::vector<double> all;
+  for (int h = 1; h <= power; ++h) all.push_back(std::exp2(-8.0 * h / power));
+  if (power < heads) {  // the rest: every other slope of twice as many heads
+    const std::vector<double> finer = slopes(2 * power);
+    for (std::size_t i = 0; std::ssize(all) < heads; i += 2) all.push_back(finer[i]);
+  }
+  return all;
+}
+
+void lightning_attention(TensorView o, TensorView state_out, TensorView q, TensorView k,
+                         TensorView v, TensorView state_in, const LightningOptions& options,
+                         Stream& stream) {
+  constexpr const char* kOp = "lightning_attention";
+  require_inputs(kOp, {q, k, v, state_in}, options);
+  require_strided_operand(kOp, "o", o, q.shape, q.dtype, q.device);
+  if (!state_out.empty())
+    require_strided_operand(kOp, "state_out", state_out, {q.dim(1), q.dim(2), q.dim(3), q.dim(3)},
+                            wide_dtype(q.dtype), q.device);
+  cpu::lightning_attention(o, state_out, q, k, v, state_in, options, stream);
+}
+
+void lightning_attention_backward(const LightningGradients& gradients, TensorView d_o,
+                                  TensorView dstate_out, const LightningForward& forward,
+                                  const LightningOptions& options, Stream& stream) {
+  constexpr const char* kOp = "lightning_attention_backward";
+  require_inputs(kOp, forward, options);
+  const TensorView& q = forward.q;
+  const Shape state = {q.dim(1), q.dim(2), q.dim(3), q.dim(3)};
+  require_strided_operand(kOp, "do", d_o, q.shape, q.dtype, q.device);
+  require_strided_operand(kOp, "dq", gradients.dq, q.shape, q.dtype, q.device);
+  require_strided_operand(kOp, "dk", gradients.dk, forward.k.shape, q.dtype, q.device);
+  require_strided_operand(kOp, "dv", gradients.dv, forward.k.shape, q.dtype, q.device);
+  if (!dstate_out.empty())
+    require_strided_operand(kOp, "dstate_out", dstate_out, state, wide_dtype(q.dtype), q.device);
+  if (!gradients.dstate_in.empty())
+    require_strided_operand(kOp, "dstate_in", gradients.dstate_in, state, wide_dtype(q.dtype),
+                            q.device);
+  cpu::lightning_attention_backward(gradients, d_o, dstate_out, forward, options, stream);
+}
+
+}  // namespace halo::kernels
