@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Compares ids and decoded texts with the `tokenizers` package (PyPI) on random texts and on variants of a trained file.
 
-usage: tokenizers_parity.py TOKENIZER_TOOL CORPUS [QWEN3_TOKENIZER_JSON]
+usage: tokenizers_parity.py TOKENIZER_TOOL FOLDER [QWEN3_TOKENIZER_JSON]
+The C++ sources of FOLDER are what the tokenizer is trained on.
 Exits with 77 when the package is not installed.
 """
 import copy
+import glob
 import json
 import random
 import subprocess
@@ -157,7 +159,8 @@ O200K = "|".join([
 
 def main():
     global WORDS
-    corpus = open(sys.argv[2], encoding="utf-8", errors="replace").read()
+    files = sorted(glob.glob(f"{sys.argv[2]}/**/*.cc", recursive=True))
+    corpus = "".join(open(file, encoding="utf-8").read() for file in files)
     WORDS = list(set(corpus.split()))[:5000] + ["caf\u00e9", "cafe\u0301", " caf\u00e9 ", "\tcaf\u00e9"]
     WORDS += ["caf\u00e9"] * (len(WORDS) // 5)
     every = ["".join(map(chr, CODE_POINTS[i:i + 64])) for i in range(0, len(CODE_POINTS), 64)]
@@ -167,7 +170,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/tokenizer.json"
         with open(path, "w") as file:
-            subprocess.run([TOOL, "train", "2000", sys.argv[2]], stdout=file, check=True)
+            subprocess.run([TOOL, "train", "2000", *files], stdout=file, check=True)
         failures += check("trained", path, texts)
         failures += check_bytes("trained", path)
         trained = json.load(open(path))
