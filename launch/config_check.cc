@@ -235,6 +235,7 @@ void check_evaluate(const proto::Evaluate& evaluate, const Fields& at,
     at.require(!model.empty(), ".models: an empty name");
     references.check("models", model, "training job", is_train);
   }
+  references.check("keep_attention_from", evaluate.keep_attention_from(), "select job", is_select);
   at.require(evaluate.tokens_size() + evaluate.tasks_size() > 0,
              ": give tokens or tasks to evaluate on");
   at.in_range("sequences", evaluate.sequences(), 1, 1 << 30);

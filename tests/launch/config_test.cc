@@ -318,6 +318,10 @@ TEST(Config, RefusesAJobWithoutWorkAndAConfigWithoutJobs) {
   EXPECT_TRUE(
       contains(resolve_error("job { name: 'a' train {} }"), "job[a].train.stage is missing"));
   EXPECT_TRUE(contains(resolve_error("job { name: 'a' evaluate {} }"), "models is missing"));
+  EXPECT_TRUE(contains(
+      resolve_error("job { name: 'a' report {} } job { name: 'b' needs: 'a' evaluate { models: 'm' "
+                    "tokens: 't.h5' keep_attention_from: 'job:a' } }"),
+      "job a is no select job"));
   EXPECT_EQ(resolve_error("job { name: 'a' report {} }"), "");
 }
 
