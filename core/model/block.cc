@@ -1,0 +1,84 @@
+#include "core/model/block.h"
+
+#include "kernels/gates.h"
+#include "kernels/rms_norm.h"
+
+namespace halo::model {
+
+Block::Block(const ModelConfig& config, int layer, const ParameterLookup& parameters)
+    : eps_(config.rms_norm_eps),
+      input_norm_(&parameters(layer_prefix(layer) + "input_layernorm.weight")),
+      mid_norm_(&parameters(layer_prefix(layer) + "post_attention_layernorm.weight")),
+      mixer_(mixer_options(config, layer), parameters, mixer_prefix(layer)),
+      mlp_(parameters, layer_prefix(layer) + "mlp.") {}
+
+void Block::normalise_input(TensorView h, TensorView inv_rms, TensorView x, Stream& stream) const {
+  kernels::rms_norm(h, inv_rms, x, input_norm_->weight, eps_, stream);
+}
+
+void Block::finish(TensorView x, TensorView y, Stream& stream) const {
+  kernels::add(x, x, y, stream);
+  Tensor h(stream, x.shape, x.dtype);
+  Tensor inv_rms(stream, {x.dim(0)}, wide_dtype(x.dtype));
+  kernels::rms_norm(h, inv_rms, x, mid_norm_->weight, eps_, stream);
+  Mlp::Saved unused;
+  mlp_.forward(y, h, unused, stream);
+  kernels::add(x, x, y, stream);
+}
+
+void Block::run(TensorView x, const Sequence& sequence, Saved& saved, MixerCache* cache,
+                Stream& stream) const {
+  const auto like_x = [&] { return Tensor(stream, x.shape, x.dtype); };
+  const auto statistics = [&] { return Tensor(stream, {x.dim(0)}, wide_dtype(x.dtype)); };
+  Tensor y = like_x();
+  saved.h = like_x();
+  saved.inv_rms = statistics();
+  normalise_input(saved.h, saved.inv_rms, saved.x, stream);
+  mixer_.forward(y, saved.h, sequence, saved.mixer, cache, stream);
+
+  saved.x_mid = like_x();
+  saved.h_mid = like_x();
+  saved.inv_rms_mid = statistics();
+  kernels::add(saved.x_mid, saved.x, y, stream);
+  kernels::rms_norm(saved.h_mid, saved.inv_rms_mid, saved.x_mid, mid_norm_->weight, eps_, stream);
+  mlp_.forward(y, saved.h_mid, saved.mlp, stream);
+  kernels::add(x, saved.x_mid, y, stream);
+}
+
+void Block::forward(TensorView x, const Sequence& sequence, Saved& saved, Stream& stream) const {
+  saved.x = Tensor::copy_of(stream, x);
+  if (saved.recompute) {
+    infer(x, sequence, nullptr, stream);
+  } else {
+    run(x, sequence, saved, nullptr, stream);
+  }
+}
+
+void Block::infer(TensorView x, const Sequence& sequence, MixerCache* cache, Stream& stream) const {
+  Tensor h(stream, x.shape, x.dtype), y(stream, x.shape, x.dtype);
+  Tensor inv_rms(stream, {x.dim(0)}, wide_dtype(x.dtype));
+  normalise_input(h, inv_rms, x, stream);
+  {
+    Mixer::Saved unused;
+    mixer_.forward(y, h, sequence, unused, cache, stream);
+  }
+  finish(x, y, stream);
+}
+
+void Block::backward(TensorView d, const Sequence& sequence, Saved& saved, Stream& stream) const {
+  if (saved.recompute) {
+    Tensor output(stream, d.shape, d.dtype);
+    run(output, sequence, saved, nullptr, stream);
+  }
+  Tensor dh(stream, d.shape, d.dtype);
+  mlp_.backward(dh, d, saved.h_mid, saved.mlp, stream);
+  kernels::rms_norm_backward(d, mid_norm_->grad, dh, saved.x_mid, mid_norm_->weight,
+                             saved.inv_rms_mid,
+                             /*accumulate=*/true, stream);
+  mixer_.backward(dh, d, saved.h, sequence, saved.mixer, stream);
+  kernels::rms_norm_backward(d, input_norm_->grad, dh, saved.x, input_norm_->weight, saved.inv_rms,
+                             /*accumulate=*/true, stream);
+  saved = Saved();
+}
+
+}  // namespace halo::model

@@ -1,0 +1,38 @@
+#pragma once
+#include "core/model/parameters.h"
+
+namespace halo::model {
+
+/// Rows of logits that exist at once.
+[[nodiscard]] std::int64_t head_chunk_rows(std::int64_t vocab_size, DType dtype);
+
+/// The projection to the vocabulary with the losses on it, in chunks of tokens: whole logits never exist.
+class Head {
+ public:
+  /// `weight` (V, D), the embedding when tied; must outlive the head.
+  explicit Head(const Parameter& weight) : weight_(&weight) {}
+
+  /// The sum over counted rows of KL(teacher || student). h_student, h_teacher (N, D) after the final norm; dh (N, D)
+  /// receives gradient_scale times the gradient of h_student; the head's gradient is added. counted (N) uint8 or empty.
+  /// The teacher's head may have another width. Source: oracle `kl_loss`.
+  double kl_loss(TensorView dh, TensorView h_student, TensorView h_teacher, const Head& teacher,
+                 TensorView counted, double gradient_scale, Stream& stream) const;
+
+  /// The sum over rows of the cross-entropy with `labels` (N) int32, -1 for none. dh as above, or empty to get the loss
+  /// alone. Source: oracle `ce_loss`.
+  double ce_loss(TensorView dh, TensorView h, TensorView labels, double gradient_scale,
+                 Stream& stream) const;
+
+  /// For evaluation: row_loss (N) float64 and greedy (N) int32, either may be empty; see kernels::token_log_likelihood.
+  void log_likelihood(TensorView row_loss, TensorView greedy, TensorView h, TensorView labels,
+                      Stream& stream) const;
+
+  /// logits (N, V) whole, for few rows.
+  void logits(TensorView out, TensorView h, Stream& stream) const;
+
+ private:
+  void backward_chunk(TensorView dh, TensorView h, TensorView dlogits, Stream& stream) const;
+  const Parameter* weight_;
+};
+
+}  // namespace halo::model

@@ -1,0 +1,43 @@
+#include "core/model/mlp.h"
+
+#include "kernels/gates.h"
+#include "kernels/matmul.h"
+
+namespace halo::model {
+
+Mlp::Mlp(const ParameterLookup& parameters, const std::string& prefix)
+    : gate_(&parameters(prefix + "gate_proj.weight")),
+      up_(&parameters(prefix + "up_proj.weight")),
+      down_(&parameters(prefix + "down_proj.weight")) {}
+
+void Mlp::forward(TensorView y, TensorView x, Saved& saved, Stream& stream) const {
+  const Shape hidden{x.dim(0), gate_->weight.dim(0)};
+  saved.gate = Tensor(stream, hidden, x.dtype);
+  saved.up = Tensor(stream, hidden, x.dtype);
+  kernels::linear(saved.gate, x, gate_->weight, stream);
+  kernels::linear(saved.up, x, up_->weight, stream);
+  Tensor activated(stream, hidden, x.dtype);
+  kernels::swiglu(activated, saved.gate, saved.up, stream);
+  kernels::linear(y, activated, down_->weight, stream);
+}
+
+void Mlp::backward(TensorView dx, TensorView dy, TensorView x, Saved& saved, Stream& stream) const {
+  const Shape& hidden = saved.gate.view().shape;
+  if (!down_->grad.empty()) {
+    Tensor activated(stream, hidden, x.dtype);  // cheaper to compute again than to keep
+    kernels::swiglu(activated, saved.gate, saved.up, stream);
+    kernels::linear_backward_weight(down_->grad, dy, activated, stream);
+  }
+  Tensor d(stream, hidden, x.dtype);
+  kernels::linear_backward_input(d, dy, down_->weight, /*accumulate=*/false, stream);
+  kernels::swiglu_backward(saved.gate, saved.up, d, saved.gate, saved.up,
+                           stream);  // now dgate and dup
+  for (const auto& [weight, dout] :
+       {std::pair{gate_, saved.gate.view()}, std::pair{up_, saved.up.view()}}) {
+    if (!weight->grad.empty()) kernels::linear_backward_weight(weight->grad, dout, x, stream);
+    kernels::linear_backward_input(dx, dout, weight->weight, /*accumulate=*/weight == up_, stream);
+  }
+  saved = Saved();
+}
+
+}  // namespace halo::model

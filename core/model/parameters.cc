@@ -1,0 +1,141 @@
+#include "core/model/parameters.h"
+
+#include <cmath>
+
+#include "core/base/rng.h"
+
+namespace halo::model {
+namespace {
+
+constexpr std::int64_t kAlignment = 16;  // elements: 64 bytes of float32
+
+std::int64_t padded(std::int64_t n) { return (n + kAlignment - 1) / kAlignment * kAlignment; }
+
+ParameterSpec matrix(std::string name, std::int64_t rows, std::int64_t columns) {
+  return {std::move(name), {rows, columns}, {}};
+}
+ParameterSpec norm(std::string name, std::int64_t n) {
+  return {std::move(name), {n}, {Initializer::Kind::kOnes, 1.0}};
+}
+
+/// Walks the elements of a slice in order with their index in the whole tensor (row-major).
+template <class Body>
+void for_each_global_index(const Parameter& p, Body&& body) {
+  const std::int64_t n = p.region.shape.elements();
+  for (std::int64_t i = 0; i < n; ++i) {
+    std::int64_t rest = i, global = 0, stride = 1;
+    for (int axis = p.global_shape.rank() - 1; axis >= 0; --axis) {
+      const std::int64_t at = rest % p.region.shape[axis] + p.region.offset[axis];
+      rest /= p.region.shape[axis];
+      global += at * stride;
+      stride *= p.global_shape[axis];
+    }
+    body(i, static_cast<std::uint64_t>(global));
+  }
+}
+
+}  // namespace
+
+std::string layer_prefix(int layer) { return "model.layers." + std::to_string(layer) + "."; }
+std::string mixer_prefix(int layer) { return layer_prefix(layer) + "self_attn."; }
+
+std::vector<ParameterSpec> mixer_specs(const ModelConfig& c, int layer) {
+  const bool lightning = c.mixer(layer) == MixerType::kLightning;
+  const std::int64_t D = c.hidden_size;
+  const std::int64_t K = lightning ? c.lightning_head_dim : c.head_dim;
+  const std::int64_t HK = K * (lightning ? c.lightning_nh : c.num_attention_heads);
+  const std::int64_t GK = K * (lightning ? c.lightning_nkv : c.num_key_value_heads);
+  const std::string p = mixer_prefix(layer);
+  std::vector<ParameterSpec> specs{matrix(p + "q_proj.weight", HK, D),
+                                   matrix(p + "k_proj.weight", GK, D),
+                                   matrix(p + "v_proj.weight", GK, D)};
+  if (!lightning || c.lightning_use_qk_norm) {
+    specs.push_back(norm(p + "q_norm.weight", K));
+    specs.push_back(norm(p + "k_norm.weight", K));
+  }
+  if (lightning && c.lightning_use_output_norm) specs.push_back(norm(p + "o_norm.weight", HK));
+  if (lightning && c.lightning_use_output_gate) {
+    const double bound = 1.0 / std::sqrt(static_cast<double>(D));
+    specs.push_back({p + "z_proj.weight", {HK, D}, {Initializer::Kind::kUniform, bound}});
+  }
+  if (!lightning && c.attn_use_output_gate) specs.push_back(matrix(p + "o_gate.weight", HK, D));
+  specs.push_back(matrix(p + "o_proj.weight", D, HK));
+  return specs;
+}
+
+std::vector<ParameterSpec> parameter_specs(const ModelConfig& c) {
+  const std::int64_t D = c.hidden_size, I = c.intermediate_size;
+  std::vector<ParameterSpec> specs{matrix(kEmbedding, c.vocab_size, D)};
+  for (int layer = 0; layer < c.num_hidden_layers; ++layer) {
+    const std::string p = layer_prefix(layer);
+    specs.push_back(norm(p + "input_layernorm.weight", D));
+    for (ParameterSpec& spec : mixer_specs(c, layer)) specs.push_back(std::move(spec));
+    specs.push_back(norm(p + "post_attention_layernorm.weight", D));
+    specs.push_back(matrix(p + "mlp.gate_proj.weight", I, D));
+    specs.push_back(matrix(p + "mlp.up_proj.weight", I, D));
+    specs.push_back(matrix(p + "mlp.down_proj.weight", D, I));
+  }
+  specs.push_back(norm("model.norm.weight", D));
+  if (!c.tie_word_embeddings) specs.push_back(matrix(kHead, c.vocab_size, D));
+  return specs;
+}
+
+ParameterSet::ParameterSet(Stream& stream, const std::vector<ParameterSpec>& specs, DType dtype,
+                           Use use) {
+  std::int64_t total = 0;
+  for (const ParameterSpec& spec : specs) total += padded(spec.shape.elements());
+  weights_ = Tensor::zeros(stream, {total}, dtype);
+  if (use == Use::kTrained) gradients_ = Tensor::zeros(stream, {total}, wide_dtype(dtype));
+  std::int64_t begin = 0;
+  for (const ParameterSpec& spec : specs) {
+    const std::int64_t end = begin + spec.shape.elements();
+    const auto part = [&](const Tensor& flat) {
+      return flat.empty() ? TensorView{} : flat.view().slice(0, begin, end).reshape(spec.shape);
+    };
+    const bool fresh = index_.emplace(spec.name, parameters_.size()).second;
+    HALO_REQUIRE(fresh, str("two parameters are named ", spec.name));
+    parameters_.push_back({spec.name, spec.shape, parallel::whole(spec.shape), spec.init,
+                           part(weights_), part(gradients_)});
+    begin += padded(spec.shape.elements());
+  }
+}
+
+const Parameter* ParameterSet::find(const std::string& name) const {
+  const auto at = index_.find(name);
+  return at == index_.end() ? nullptr : &parameters_[at->second];
+}
+
+const Parameter& ParameterSet::at(const std::string& name) const {
+  const Parameter* parameter = find(name);
+  HALO_REQUIRE(parameter != nullptr, "no parameter is named " + name);
+  return *parameter;
+}
+
+std::int64_t ParameterSet::count() const {
+  std::int64_t n = 0;
+  for (const Parameter& p : parameters_) n += p.weight.size();
+  return n;
+}
+
+std::int64_t ParameterSet::flat_offset(const Parameter& p) const {
+  const auto bytes = static_cast<const std::byte*>(p.weight.data) -
+                     static_cast<const std::byte*>(weights_.view().data);
+  return bytes / static_cast<std::int64_t>(dtype_size(dtype()));
+}
+
+void initialize(const Parameter& p, std::uint64_t seed) {
+  const CounterRng rng(seed, p.name);
+  dispatch_float(p.weight.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    T* w = p.weight.as<T>();
+    for_each_global_index(p, [&](std::int64_t i, std::uint64_t global) {
+      double x = 1.0;
+      if (p.init.kind == Initializer::Kind::kNormal) x = p.init.value * rng.normal(global);
+      if (p.init.kind == Initializer::Kind::kUniform)
+        x = p.init.value * (2.0 * rng.uniform(global) - 1.0);
+      w[i] = T(static_cast<float>(x));
+    });
+  });
+}
+
+}  // namespace halo::model

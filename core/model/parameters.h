@@ -1,0 +1,83 @@
+#pragma once
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/base/tensor.h"
+#include "core/model/model_config.h"
+#include "parallel/region.h"
+
+namespace halo::model {
+
+/// How a fresh parameter is drawn: N(0, value^2), U(-value, value), or ones.
+struct Initializer {
+  enum class Kind : std::uint8_t { kNormal, kUniform, kOnes };
+  Kind kind = Kind::kNormal;
+  double value = 0.02;
+};
+
+struct ParameterSpec {
+  std::string name;  // the Hugging Face name
+  Shape shape;       // of the whole tensor
+  Initializer init;
+};
+
+/// Every parameter of a model, in the order of its forward pass.
+[[nodiscard]] std::vector<ParameterSpec> parameter_specs(const ModelConfig& config);
+/// Those of layer `layer`'s mixer alone.
+[[nodiscard]] std::vector<ParameterSpec> mixer_specs(const ModelConfig& config, int layer);
+[[nodiscard]] std::string layer_prefix(int layer);  // "model.layers.3."
+[[nodiscard]] std::string mixer_prefix(int layer);  // "model.layers.3.self_attn."
+inline constexpr const char* kEmbedding = "model.embed_tokens.weight";
+inline constexpr const char* kHead = "lm_head.weight";
+
+/// One parameter: (name, whole shape, this rank's slice) and its memory.
+struct Parameter {
+  std::string name;
+  Shape global_shape;
+  parallel::Region region;  // what this rank holds
+  Initializer init;
+  TensorView weight;  // of region.shape
+  TensorView grad;    // likewise, in the wide dtype; empty for a frozen parameter
+};
+
+/// Finds a parameter by its name; throws Error when there is none. Models look their weights up through one of these, so
+/// that a model can be put together from several sets.
+using ParameterLookup = std::function<const Parameter&(const std::string& name)>;
+
+/// The parameters of one model on one rank, in flat memory: weights of one dtype, and gradients in the wide dtype when
+/// trained. Each parameter is contiguous and starts at a multiple of 64 bytes.
+class ParameterSet {
+ public:
+  enum class Use : std::uint8_t { kFrozen, kTrained };
+  ParameterSet(Stream& stream, const std::vector<ParameterSpec>& specs, DType dtype, Use use);
+
+  [[nodiscard]] const std::vector<Parameter>& all() const { return parameters_; }
+  [[nodiscard]] const Parameter* find(const std::string& name) const;  // null when there is none
+  [[nodiscard]] const Parameter& at(const std::string& name) const;    // throws Error
+  [[nodiscard]] ParameterLookup lookup() const {
+    return [this](const std::string& name) -> const Parameter& { return at(name); };
+  }
+  [[nodiscard]] DType dtype() const { return weights_.view().dtype; }
+  [[nodiscard]] bool trained() const { return !gradients_.empty(); }
+  [[nodiscard]] std::int64_t count() const;  // of numbers, padding excluded
+
+  /// All weights or gradients as one flat array; what lies between parameters is zero and means nothing.
+  [[nodiscard]] TensorView flat_weights() const { return weights_; }
+  [[nodiscard]] TensorView flat_gradients() const { return gradients_; }
+  /// Where a parameter starts in the flat arrays, in elements.
+  [[nodiscard]] std::int64_t flat_offset(const Parameter& parameter) const;
+
+ private:
+  Tensor weights_;
+  Tensor gradients_;
+  std::vector<Parameter> parameters_;
+  std::map<std::string, std::size_t> index_;
+};
+
+/// Draws a parameter's fresh values, which depend on (seed, name, index in the whole tensor) alone. They are rounded to
+/// float32 in every precision, so that all precisions start from the same numbers.
+void initialize(const Parameter& parameter, std::uint64_t seed);
+
+}  // namespace halo::model

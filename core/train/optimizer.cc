@@ -1,0 +1,158 @@
+#include "core/train/optimizer.h"
+
+#include <algorithm>
+
+namespace halo::train {
+namespace {
+
+std::vector<parallel::FlatParameter> flat_parameters(const model::ParameterSet& parameters) {
+  std::vector<parallel::FlatParameter> flat;
+  for (const model::Parameter& p : parameters.all()) {
+    const std::int64_t rows = p.weight.dim(0);
+    flat.push_back({parameters.flat_offset(p), rows, rows == 0 ? 0 : p.weight.size() / rows});
+  }
+  return flat;
+}
+
+}  // namespace
+
+ShardedAdamW::ShardedAdamW(const model::ParameterSet& parameters, comm::Communicator& ranks,
+                           AdamWOptions options, Stream& stream)
+    : parameters_(parameters),
+      ranks_(ranks),
+      options_(options),
+      stream_(stream),
+      flat_(flat_parameters(parameters)) {
+  HALO_REQUIRE(parameters.trained(), "an optimizer of parameters without gradients");
+  const std::int64_t total = parameters.flat_weights().size();
+  buckets_ = parallel::make_buckets(flat_, total, options_.bucket_elements, ranks.size());
+  std::int64_t owned = 0;
+  for (const parallel::Bucket& bucket : buckets_) {
+    owned_begin_.push_back(owned);
+    owned += bucket.counts()[static_cast<std::size_t>(ranks.rank())];
+  }
+  const DType wide = wide_dtype(parameters.dtype());
+  m_ = Tensor::zeros(stream, {owned}, wide);
+  v_ = Tensor::zeros(stream, {owned}, wide);
+  if (parameters.dtype() == wide) return;
+  masters_ = Tensor(stream, {owned}, wide);
+  for (std::size_t i = 0; i < buckets_.size(); ++i)
+    kernels::cast(part(i).master, part(i).weight, stream);
+}
+
+ShardedAdamW::OwnedPart ShardedAdamW::part(std::size_t i) const {
+  const auto rank = static_cast<std::size_t>(ranks_.rank());
+  const std::int64_t begin = buckets_[i].cuts[rank], end = buckets_[i].cuts[rank + 1];
+  const std::int64_t at = owned_begin_[i];
+  const auto state = [&](const Tensor& t) { return t.view().slice(0, at, at + end - begin); };
+  OwnedPart part;
+  part.weight = parameters_.flat_weights().slice(0, begin, end);
+  part.gradient = parameters_.flat_gradients().slice(0, begin, end);
+  part.master = masters_.empty() ? part.weight : state(masters_);
+  part.m = state(m_);
+  part.v = state(v_);
+  return part;
+}
+
+void ShardedAdamW::zero_gradients() { fill_zero(parameters_.flat_gradients(), stream_); }
+
+void ShardedAdamW::reduce_gradients() {
+  std::vector<comm::Work> works;
+  for (std::size_t i = 0; i < buckets_.size(); ++i) {
+    const parallel::Bucket& bucket = buckets_[i];
+    const TensorView all = parameters_.flat_gradients().slice(0, bucket.begin, bucket.end);
+    works.push_back(
+        ranks_.reduce_scatter(part(i).gradient, all, bucket.counts(), comm::ReduceOp::kSum));
+  }
+  for (comm::Work& work : works) work.wait();
+}
+
+void ShardedAdamW::gather_gradients() {
+  for (std::size_t i = 0; i < buckets_.size(); ++i) {
+    const parallel::Bucket& bucket = buckets_[i];
+    const TensorView all = parameters_.flat_gradients().slice(0, bucket.begin, bucket.end);
+    ranks_.all_gather(all, part(i).gradient, bucket.counts()).wait();
+  }
+}
+
+double ShardedAdamW::sum_of_squares() const {
+  double sum = 0.0;
+  for (std::size_t i = 0; i < buckets_.size(); ++i)
+    sum += kernels::sum_of_squares(part(i).gradient, stream_);
+  return sum;
+}
+
+std::int64_t ShardedAdamW::nonfinite_gradients() const {
+  std::int64_t n = 0;
+  for (std::size_t i = 0; i < buckets_.size(); ++i)
+    n += kernels::count_nonfinite(part(i).gradient, stream_);
+  return n;
+}
+
+void ShardedAdamW::update(double lr, double grad_scale) {
+  ++steps_;
+  const kernels::AdamWStep step{
+      lr, options_.beta1, options_.beta2, options_.eps, options_.weight_decay, steps_, grad_scale};
+  for (std::size_t i = 0; i < buckets_.size(); ++i) update_part(i, step);
+  gather_weights();
+}
+
+void ShardedAdamW::update_part(std::size_t bucket, const kernels::AdamWStep& step) {
+  const OwnedPart all = part(bucket);
+  if (step.weight_decay == 0.0) {
+    kernels::adamw(all.master, all.m, all.v, all.gradient, step, stream_);
+    return;
+  }
+  const auto rank = static_cast<std::size_t>(ranks_.rank());
+  const std::int64_t base = buckets_[bucket].cuts[rank];
+  for (const parallel::OwnedRows& rows :
+       parallel::owned_rows(flat_, {&buckets_[bucket], 1}, ranks_.rank())) {
+    kernels::AdamWStep own = step;
+    if (parameters_.all()[rows.parameter].global_shape.rank() < 2) own.weight_decay = 0.0;
+    const std::int64_t begin = rows.offset - base;
+    const std::int64_t end =
+        begin + (rows.row_end - rows.row_begin) * flat_[rows.parameter].row_length;
+    const auto cut = [&](TensorView t) { return t.slice(0, begin, end); };
+    kernels::adamw(cut(all.master), cut(all.m), cut(all.v), cut(all.gradient), own, stream_);
+  }
+}
+
+void ShardedAdamW::publish_masters() { gather_weights(); }
+
+void ShardedAdamW::gather_weights() {
+  std::vector<comm::Work> works;
+  for (std::size_t i = 0; i < buckets_.size(); ++i) {
+    const OwnedPart own = part(i);
+    if (!masters_.empty()) kernels::cast(own.weight, own.master, stream_);
+    const parallel::Bucket& bucket = buckets_[i];
+    const TensorView all = parameters_.flat_weights().slice(0, bucket.begin, bucket.end);
+    works.push_back(ranks_.all_gather(all, own.weight, bucket.counts()));
+  }
+  for (comm::Work& work : works) work.wait();
+}
+
+std::vector<ShardedAdamW::OwnedState> ShardedAdamW::owned() const {
+  std::vector<OwnedState> states;
+  const auto rank = static_cast<std::size_t>(ranks_.rank());
+  for (std::size_t i = 0; i < buckets_.size(); ++i) {
+    const OwnedPart all = part(i);
+    for (const parallel::OwnedRows& rows :
+         parallel::owned_rows(flat_, {&buckets_[i], 1}, ranks_.rank())) {
+      const model::Parameter& p = parameters_.all()[rows.parameter];
+      OwnedState state{&p, p.region, {}, {}, {}};
+      state.region.offset[0] += rows.row_begin;
+      state.region.shape[0] = rows.row_end - rows.row_begin;
+      const std::int64_t begin = rows.offset - buckets_[i].cuts[rank];
+      const auto cut = [&](TensorView t) {
+        return t.slice(0, begin, begin + state.region.shape.elements()).reshape(state.region.shape);
+      };
+      state.master = cut(all.master);
+      state.m = cut(all.m);
+      state.v = cut(all.v);
+      states.push_back(state);
+    }
+  }
+  return states;
+}
+
+}  // namespace halo::train

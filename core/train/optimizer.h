@@ -1,0 +1,75 @@
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "core/model/parameters.h"
+#include "kernels/optimizer.h"
+#include "parallel/comm/communicator.h"
+#include "parallel/zero.h"
+
+namespace halo::train {
+
+struct AdamWOptions {
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double eps = 1e-8;
+  double weight_decay = 0.0;                             // on matrices only
+  std::int64_t bucket_elements = std::int64_t{8} << 20;  // of one reduce_scatter
+};
+
+/// AdamW with ZeRO-1: masters and moments of each parameter live on one of the ranks that share it. In float32 and
+/// float64 the masters are the weights themselves.
+class ShardedAdamW {
+ public:
+  /// `ranks` are those that hold the same parameters (data x context). Both must outlive the optimizer. Weights must be
+  /// set before; masters start from them.
+  ShardedAdamW(const model::ParameterSet& parameters, comm::Communicator& ranks,
+               AdamWOptions options, Stream& stream);
+
+  void zero_gradients();
+  /// Sums the gradients over the ranks; each then holds the sums of what it owns. Collective.
+  void reduce_gradients();
+  /// Over the owned part, after reduce_gradients: summed over the ranks they are the global ones.
+  [[nodiscard]] double sum_of_squares() const;
+  [[nodiscard]] std::int64_t nonfinite_gradients() const;
+  /// Updates what is owned with grad_scale * gradient and gives every rank the new weights. Collective.
+  void update(double lr, double grad_scale);
+  /// Gives every rank the owners' masters as weights, after they were read from a checkpoint. Collective.
+  void publish_masters();
+  /// Gives every rank the whole reduced gradients, for writing them to a file. Collective.
+  void gather_gradients();
+
+  /// AdamW's own count of updates.
+  [[nodiscard]] std::int64_t steps() const { return steps_; }
+  void set_steps(std::int64_t steps) { steps_ = steps; }
+
+  /// What this rank owns of one tensor, with its state.
+  struct OwnedState {
+    const model::Parameter* parameter = nullptr;
+    parallel::Region region;  // of the whole tensor
+    TensorView master, m, v;  // of region.shape, wide
+  };
+  [[nodiscard]] std::vector<OwnedState> owned() const;
+
+ private:
+  struct OwnedPart {  // this rank's share of one bucket: flat arrays of equal length
+    TensorView master, weight, gradient, m, v;
+  };
+  [[nodiscard]] OwnedPart part(std::size_t bucket) const;
+  void gather_weights();
+  void update_part(std::size_t bucket, const kernels::AdamWStep& step);
+
+  const model::ParameterSet& parameters_;
+  comm::Communicator& ranks_;
+  AdamWOptions options_;
+  Stream& stream_;
+  std::vector<parallel::FlatParameter> flat_;
+  std::vector<parallel::Bucket> buckets_;
+  std::vector<std::int64_t>
+      owned_begin_;  // where a bucket's owned part starts in masters_, m_ and v_
+  Tensor masters_;   // empty when the weights are the masters
+  Tensor m_, v_;
+  std::int64_t steps_ = 0;
+};
+
+}  // namespace halo::train

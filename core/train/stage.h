@@ -1,0 +1,48 @@
+#pragma once
+#include <cstdint>
+#include <string_view>
+
+#include "core/model/parameters.h"
+#include "core/train/schedule.h"
+#include "data/batch_views.h"
+
+namespace halo::train {
+
+using data::MicroBatch;
+
+/// A loss before its one division: the sum over counted tokens, and how many they are.
+struct LossSum {
+  double sum = 0.0;
+  std::int64_t tokens = 0;
+};
+
+/// One stage of the method: which weights learn, and what they learn from. The Trainer knows no stage by name.
+class Stage {
+ public:
+  virtual ~Stage() = default;
+
+  [[nodiscard]] virtual std::string_view name() const = 0;  // "align", ...
+  [[nodiscard]] virtual const model::ModelConfig& student_config() const = 0;
+  [[nodiscard]] virtual const model::ParameterSet& trained() const = 0;
+  [[nodiscard]] virtual StageActions actions() const = 0;
+
+  /// How many tokens of a micro-batch count in the loss.
+  [[nodiscard]] virtual std::int64_t counted_tokens(const MicroBatch& batch) const = 0;
+  /// What multiplies a token's loss beside one over the global token count (1 / (L * D) for align's mean).
+  [[nodiscard]] virtual double token_scale() const { return 1.0; }
+
+  // Each works on this rank's layers for one micro-batch, which may be empty (B = 0) and is then skipped by the caller.
+  virtual void teacher_forward(const MicroBatch&) {}
+  /// Returns the plain sum of the loss over the micro-batch's counted tokens. Gradients are those of gradient_scale *
+  /// sum: the one division of the method has been done by then.
+  virtual double forward(const MicroBatch& batch, double gradient_scale) = 0;
+  /// Adds to the gradients of trained().
+  virtual void backward(const MicroBatch&) {}
+
+  /// The loss of a batch without gradients.
+  [[nodiscard]] virtual LossSum validation_loss(const MicroBatch& batch) = 0;
+  /// Forward FLOPs and more that one token of a training step costs, by the formulas of docs/performance.md.
+  [[nodiscard]] virtual double flops_per_token(std::int64_t sequence_length) const = 0;
+};
+
+}  // namespace halo::train

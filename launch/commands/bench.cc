@@ -1,0 +1,76 @@
+#include <CLI/CLI.hpp>
+#include <iomanip>
+#include <iostream>
+#include <thread>
+
+#include "launch/bench/step_bench.h"
+#include "launch/commands/commands.h"
+
+namespace halo::launch {
+namespace {
+
+struct Options {
+  std::string model = "small";
+  std::string stages = "align,distill,finetune";
+  int threads = 0;
+  int steps = 8;
+  std::int64_t sequences = 4;
+  std::int64_t sequence_length = 512;
+  std::int64_t finetune_length = 2048;
+  bool recompute = false;
+};
+
+void run_step(const Options& options) {
+  const BenchModel model = bench_model(options.model);
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  Stream stream(options.threads > 0 ? options.threads : std::max(1, cores));
+  for (const std::string& stage : CLI::detail::split(options.stages, ',')) {
+    StepBenchOptions step;
+    step.stage = stage;
+    step.B = stage == "finetune" ? 1 : options.sequences;
+    step.T = stage == "finetune" ? options.finetune_length : options.sequence_length;
+    step.steps = options.steps;
+    step.recompute = options.recompute;
+    const StepMeasurement m = measure_step(model, step, stream);
+    std::cout << std::fixed << std::left << std::setw(26) << m.name << std::right
+              << std::setprecision(0) << std::setw(8) << m.tokens_per_s << " tokens/s"
+              << std::setprecision(1) << std::setw(9) << m.ms << " ms" << std::setw(8) << m.gflops
+              << " GFLOP/s" << std::setprecision(2) << std::setw(7) << m.peak_gib << " GiB peak"
+              << std::endl;
+  }
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app) {
+  CLI::App* bench = app.add_subcommand("bench", "Measure this machine");
+  bench->require_subcommand(1);
+  auto options = std::make_shared<Options>();
+  CLI::App* step =
+      bench->add_subcommand("step", "Whole training steps on random weights and tokens");
+  step->add_option("--model", options->model,
+                   "tiny, small, qwen3-0.6b, qwen3-1.7b, qwen3-4b or qwen3-8b")
+      ->capture_default_str();
+  step->add_option("--stages", options->stages, "Which, separated by commas")
+      ->capture_default_str();
+  step->add_option("--threads", options->threads, "Threads; 0: all cores")
+      ->check(CLI::Range(0, 4096));
+  step->add_option("--steps", options->steps, "Steps to take the median of")
+      ->check(CLI::Range(1, 10000))
+      ->capture_default_str();
+  step->add_option("--sequences", options->sequences, "Sequences a step of align and distill")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  step->add_option("--sequence_length", options->sequence_length, "Tokens of each")
+      ->check(CLI::Range(1, 1 << 24))
+      ->capture_default_str();
+  step->add_option("--finetune_length", options->finetune_length,
+                   "Tokens of finetune's one sequence")
+      ->check(CLI::Range(2, 1 << 24))
+      ->capture_default_str();
+  step->add_flag("--recompute", options->recompute,
+                 "Compute each layer's activations again in the backward pass");
+  step->callback([options] { run_step(*options); });
+}
+
+}  // namespace halo::launch

@@ -1,0 +1,42 @@
+#include <CLI/CLI.hpp>
+#include <iostream>
+
+#include "core/base/file.h"
+#include "launch/commands/commands.h"
+#include "launch/jobs/collect_report.h"
+
+namespace halo::launch {
+namespace {
+
+struct Options {
+  std::string config;
+  std::string output;
+  std::string html;
+};
+
+void run(const Options& options) {
+  Config config = read_config(options.config);
+  if (!options.output.empty()) config.set_output(options.output);
+  const Report report = collect_report(resolve(config, options.config), 0);
+  std::cout << to_text_table(report);
+  if (options.html.empty()) return;
+  write_file_atomically(options.html, to_html(report));
+  std::cout << "\nThe same with plots: " << options.html << '\n';
+}
+
+}  // namespace
+
+void add_report(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command =
+      app.add_subcommand("report", "Table and page of what a run's jobs have come to so far");
+  command->add_option("--config", options->config, "The run's config")
+      ->required()
+      ->type_name("FILE");
+  command->add_option("--output", options->output, "The run's folder, in place of the config's")
+      ->type_name("DIR");
+  command->add_option("--html", options->html, "Also write the page")->type_name("FILE");
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace halo::launch

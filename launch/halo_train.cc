@@ -1,0 +1,136 @@
+// The program `halo_train`: runs the jobs of a config, alone or under mpirun or srun, and goes on where an earlier run of
+// the same output ended.
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <iostream>
+#include <thread>
+
+#include "core/base/error.h"
+#include "launch/config.h"
+#include "launch/jobs/dry_run.h"
+#include "launch/jobs/run_jobs.h"
+#include "launch/program.h"
+#include "parallel/comm/mpi_communicator.h"
+
+namespace {
+
+using namespace halo;
+using launch::Config;
+
+std::atomic<bool> stop_requested = false;
+static_assert(std::atomic<bool>::is_always_lock_free);
+
+/// The first signal asks for a checkpoint and an orderly end, the second one ends the process.
+void on_signal(int signal) {
+  if (stop_requested.exchange(true)) {
+    std::signal(signal, SIG_DFL);
+    std::raise(signal);
+  }
+}
+
+struct Options {
+  std::string config;
+  std::vector<std::string> overrides;
+  std::string output;
+  std::string device;
+  bool dry_run = false;
+};
+
+void add_options(CLI::App& app, Options& options) {
+  app.add_option("--config", options.config, "The run's config, text format of halo.proto")
+      ->required();
+  app.add_option("--set", options.overrides,
+                 "Assign a config field: train.optimizer.lr=3e-4, job[0].train.steps=100")
+      ->type_name("PATH=VALUE")
+      ->allow_extra_args(false);
+  app.add_option("--output", options.output, "Folder of the run, in place of the config's");
+  app.add_option("--device", options.device, "auto, cpu or cuda, in place of the config's")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+  app.add_flag("--dry_run", options.dry_run,
+               "Print parameters, memory a rank and FLOPs a step of each job, then end");
+}
+
+Config load_config(const Options& options) {
+  Config config = launch::read_config(options.config);
+  for (const std::string& assignment : options.overrides)
+    launch::apply_override(config, assignment);
+  if (!options.output.empty()) config.set_output(options.output);
+  if (options.device == "auto") config.set_device(launch::proto::AUTO);
+  if (options.device == "cpu") config.set_device(launch::proto::CPU);
+  if (options.device == "cuda") config.set_device(launch::proto::CUDA);
+  return launch::resolve(config, options.config, launch::stored_configs(config));
+}
+
+void run(const Options& options, comm::Communicator& world) {
+  const Config config = load_config(options);
+  if (options.dry_run) {
+    if (world.rank() == 0) std::cout << launch::dry_run(config, world.size());
+    return;
+  }
+  for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) std::signal(signal, on_signal);
+  launch::run_jobs(config, world, stop_requested);
+}
+
+/// Whether rank 0 reports a failure of its own within two seconds: bad input fails on every rank, and is told once.
+bool first_rank_reports(comm::Communicator& world) {
+  try {
+    comm::Work barrier = world.barrier();
+    for (int i = 0; i < 200; ++i) {
+      if (barrier.test()) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+  } catch (const comm::PeerFailed&) {
+    return true;
+  }
+  return false;
+}
+
+int run_on(comm::MpiSession& session, const Options& options) {
+  const auto world = session.world();
+  int code = 0;
+  bool told = false;
+  const int rank = world->rank();
+  const auto body = [&] {
+    run(options, *world);
+    return 0;
+  };
+  const std::string name = world->size() == 1 ? "halo_train" : str("halo_train: rank ", rank);
+  try {
+    body();
+    return 0;
+  } catch (const comm::PeerFailed& error) {
+    code = launch::kExitFailure;
+    told = std::string_view(error.what()).find("abort") != std::string_view::npos;
+  } catch (const InputError& error) {
+    code = launch::kExitBadInput;
+    if (rank == 0) world->abort(error.what());
+    told = rank != 0 && first_rank_reports(*world);
+    if (!told) launch::run_guarded(name, [&]() -> int { throw; });
+  } catch (const std::exception& error) {
+    code = launch::kExitFailure;
+    world->abort(error.what());
+    launch::run_guarded(name, [&]() -> int { throw; });
+  }
+  if (world->size() > 1) comm::MpiSession::leave(code);
+  return code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  launch::start_logging(argv[0], false);
+  CLI::App app(
+      "Distils a Qwen3 Transformer into HypeNet, a hybrid of softmax and lightning attention.\n"
+      "Run it alone, or on N ranks: mpirun -np N halo_train --config FILE",
+      "halo_train");
+  app.set_version_flag("--version", "halo_train " HALO_VERSION);
+  Options options;
+  add_options(app, options);
+  int code = 0;
+  app.callback([&] {
+    comm::MpiSession session;
+    code = run_on(session, options);
+  });
+  const int parsed = launch::run_app(app, argc, argv);
+  return parsed != 0 ? parsed : code;
+}

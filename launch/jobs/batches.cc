@@ -1,0 +1,102 @@
+#include "launch/jobs/batches.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+
+#include "data/token_file.h"
+#include "data/token_file_check.h"
+
+namespace halo::launch {
+namespace {
+
+using Sources = std::vector<std::shared_ptr<const data::TokenSource>>;
+
+Sources open_sources(const std::vector<std::string>& paths) {
+  Sources sources;
+  for (const std::string& path : paths) sources.push_back(data::open_token_file(path));
+  return sources;
+}
+
+data::Sampler make_sampler(const Sources& sources, const data::SamplerOptions& options) {
+  std::vector<std::int64_t> tokens;
+  for (const auto& source : sources) tokens.push_back(source->tokens());
+  return {tokens, options};
+}
+
+data::BatchPlan plan_of(std::int64_t sequences, std::int64_t micro, std::int64_t length,
+                        const parallel::DeviceMesh& mesh) {
+  data::BatchPlan plan;
+  plan.sequences = sequences;
+  plan.micro_sequences = micro;
+  plan.data_rank = mesh.coordinate(parallel::Axis::kData);
+  plan.data_ranks = mesh.degree(parallel::Axis::kData);
+  plan.length = length;
+  return plan;
+}
+
+data::BatchReader training_reader(const JobContext& context) {
+  const proto::Train& train = context.job.train();
+  const proto::Data& data = train.data();
+  const Sources sources = open_sources({data.tokens().begin(), data.tokens().end()});
+  data::SamplerOptions sampling;
+  sampling.length = data.sequence_length();
+  sampling.shuffle = data.shuffle();
+  sampling.seed = context.seed();
+  sampling.weights.assign(data.weight().begin(), data.weight().end());
+  data::LoaderOptions options;
+  options.plan = plan_of(train.batch().sequences(),
+                         micro_sequences(train.batch(), context.mesh.degree(parallel::Axis::kData)),
+                         data.sequence_length(), context.mesh);
+  options.first_sample = data.first_sample();
+  options.document_masks = data.document_masks();
+  return {sources, make_sampler(sources, sampling), options};
+}
+
+}  // namespace
+
+std::int64_t micro_sequences(const proto::Batch& batch, int data_ranks) {
+  if (batch.micro_sequences() > 0) return batch.micro_sequences();
+  const std::int64_t a_rank = (batch.sequences() + data_ranks - 1) / data_ranks;
+  return std::clamp<std::int64_t>(a_rank, 1, 4);
+}
+
+Batches::Batches(const JobContext& context, std::int64_t first_step) {
+  const proto::Train& train = context.job.train();
+  if (train.validation().tokens_size() > 0) {
+    const proto::Validation& v = train.validation();
+    const std::int64_t length =
+        v.sequence_length() > 0 ? v.sequence_length() : train.data().sequence_length();
+    validation_ = held_out_batches({v.tokens().begin(), v.tokens().end()}, v.sequences(), length,
+                                   micro_sequences(train.batch(), 1), context.mesh);
+  }
+  loader_ = std::make_unique<data::Loader>(training_reader(context), first_step, train.steps());
+}
+
+std::vector<data::MicroBatch> Batches::next() {
+  std::vector<data::MicroBatch> batches = loader_->next();
+  if (loader_->repeated() && !warned_) {
+    warned_ = true;
+    LOG(WARNING) << "the token files hold fewer tokens than the steps need: step "
+                 << batches.front().step << " begins to read them again";
+  }
+  return batches;
+}
+
+std::vector<data::MicroBatch> held_out_batches(const std::vector<std::string>& tokens,
+                                               std::int64_t sequences, std::int64_t length,
+                                               std::int64_t micro,
+                                               const parallel::DeviceMesh& mesh) {
+  const Sources sources = open_sources(tokens);
+  data::SamplerOptions sampling;
+  sampling.length = length;
+  const data::Sampler sampler = make_sampler(sources, sampling);
+  HALO_REQUIRE_INPUT(sampler.distinct_samples() >= sequences,
+                     str(tokens.front(), ": holds ", sampler.distinct_samples(), " sequences of ",
+                         length, " tokens, ", sequences, " are asked for"));
+  data::LoaderOptions options;
+  options.plan = plan_of(sequences, micro, length, mesh);
+  return data::BatchReader(sources, sampler, options).read_step(0);
+}
+
+}  // namespace halo::launch

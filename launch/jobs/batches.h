@@ -1,0 +1,35 @@
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "data/loader.h"
+#include "launch/jobs/job_context.h"
+
+namespace halo::launch {
+
+/// The token batches of a training job on this rank: those of its steps in order, and its validation set.
+class Batches {
+ public:
+  /// Starts at `first_step`. Throws InputError for token files that are damaged, too short or of another vocabulary.
+  Batches(const JobContext& context, std::int64_t first_step);
+
+  [[nodiscard]] std::vector<data::MicroBatch> next();
+  [[nodiscard]] const std::vector<data::MicroBatch>& validation() const { return validation_; }
+
+ private:
+  std::unique_ptr<data::Loader> loader_;
+  std::vector<data::MicroBatch> validation_;
+  bool warned_ = false;  // that tokens are read again
+};
+
+/// The first `sequences` samples of token files as this rank's micro-batches, for evaluation.
+[[nodiscard]] std::vector<data::MicroBatch> held_out_batches(const std::vector<std::string>& tokens,
+                                                             std::int64_t sequences,
+                                                             std::int64_t length,
+                                                             std::int64_t micro_sequences,
+                                                             const parallel::DeviceMesh& mesh);
+
+/// What a micro-batch holds at most, from the config: its own number, or up to 4 sequences.
+[[nodiscard]] std::int64_t micro_sequences(const proto::Batch& batch, int data_ranks);
+
+}  // namespace halo::launch

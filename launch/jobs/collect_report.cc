@@ -1,0 +1,131 @@
+#include "launch/jobs/collect_report.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "core/base/file.h"
+#include "core/base/json.h"
+#include "core/base/text.h"
+#include "core/halo/select.h"
+#include "launch/jobs/evaluation.h"
+#include "launch/jobs/job_folder.h"
+#include "launch/jobs/job_summary.h"
+#include "launch/metrics.h"
+
+namespace halo::launch {
+namespace {
+
+namespace fs = std::filesystem;
+
+StageReport stage_report(const proto::Job& job, const JobFolder& folder) {
+  StageReport stage;
+  stage.name = job.name();
+  stage.stage = proto::Stage_Name(job.train().stage());
+  for (const StepMetrics& m : read_metrics(folder.metrics())) {
+    stage.loss.push_back({m.step, m.loss});
+    if (m.validation_loss) stage.validation.push_back({m.step, *m.validation_loss});
+    stage.tokens += m.tokens;
+    stage.seconds += m.step_ms / 1e3;
+  }
+  if (fs::exists(folder.summary())) stage.parameters = read_job_summary(folder).parameters;
+  return stage;
+}
+
+std::vector<LayerReport> layer_reports(const JobFolder& folder, const std::string& selected_by) {
+  const std::string text = read_file(folder.result());
+  const method::Sweep sweep = method::parse_sweep(text, folder.result().string());
+  const std::vector<double> importance = method::importance(sweep.layers);
+  const std::vector<int> kept = selected_layers(selected_by, folder.path().parent_path());
+  std::vector<LayerReport> layers;
+  for (std::size_t i = 0; i < sweep.layers.size(); ++i) {
+    const bool keep = std::find(kept.begin(), kept.end(), static_cast<int>(i)) != kept.end();
+    layers.push_back({sweep.layers[i].recall, sweep.layers[i].csr, importance[i], keep});
+  }
+  return layers;
+}
+
+/// How a config's model is called on the page, and what it is in the method.
+class ModelNames {
+ public:
+  explicit ModelNames(const Config& config) : config_(config) {}
+
+  [[nodiscard]] ModelReport::Role role(const std::string& reference) const {
+    for (const proto::Job& job : config_.job()) {
+      if (job.train().teacher() == reference) return ModelReport::Role::kTeacher;
+    }
+    const proto::Job* job = find(reference);
+    const bool from_scratch = job != nullptr && job->train().stage() == proto::PRETRAIN;
+    return from_scratch ? ModelReport::Role::kBaseline : ModelReport::Role::kStudent;
+  }
+  [[nodiscard]] std::string name(const std::string& reference) const {
+    if (role(reference) == ModelReport::Role::kTeacher) return "teacher";
+    const proto::Job* job = find(reference);
+    if (job == nullptr) return reference;
+    switch (job->train().stage()) {
+      case proto::PRETRAIN:
+        return "hybrid from scratch";
+      case proto::ALIGN:
+        return "teacher with aligned mixers";
+      case proto::DISTILL:
+        return "hybrid after distill";
+      case proto::FINETUNE:
+        return "hybrid after finetune";
+    }
+    return reference;
+  }
+
+ private:
+  const proto::Job* find(const std::string& reference) const {
+    for (const proto::Job& job : config_.job()) {
+      if (job.has_train() && job.name() == referenced_job(reference)) return &job;
+    }
+    return nullptr;
+  }
+  const Config& config_;
+};
+
+void add_models(Report& report, const ModelNames& names, const JobFolder& folder) {
+  const std::string path = folder.result().string();
+  for (const ModelEvaluation& e : parse_evaluations(read_file(folder.result()), path)) {
+    ModelReport model;
+    model.name = names.name(e.model);
+    model.role = names.role(e.model);
+    model.perplexity = e.perplexity.value_or(0.0);
+    model.bits_per_byte = e.bits_per_byte;
+    model.tasks.assign(e.tasks.begin(), e.tasks.end());
+    report.models.push_back(std::move(model));
+  }
+}
+
+}  // namespace
+
+Report collect_report(const Config& config, int ranks) {
+  Report report;
+  const ModelNames names(config);
+  for (const int i : job_order(config)) {
+    const proto::Job& job = config.job(i);
+    const JobFolder folder(config.output(), job.name());
+    if (job.has_train() && fs::exists(folder.metrics()))
+      report.stages.push_back(stage_report(job, folder));
+    if (job.has_select() && fs::exists(folder.result()))
+      report.layers = layer_reports(folder, "job:" + job.name());
+    if (job.has_evaluate() && fs::exists(folder.result())) add_models(report, names, folder);
+    if (job.has_report() && !job.report().title().empty()) report.title = job.report().title();
+    if (job.has_report() && !job.report().gzip_text().empty()) {
+      report.gzip_bits_per_byte = gzip_bits_per_byte(read_file(job.report().gzip_text()));
+    }
+  }
+  if (report.title.empty()) report.title = "halo run " + config.output();
+  double seconds = 0.0;
+  std::int64_t tokens = 0;
+  for (const StageReport& stage : report.stages) {
+    seconds += stage.seconds;
+    tokens += stage.tokens;
+  }
+  if (ranks > 0) report.facts.emplace_back("ranks", std::to_string(ranks));
+  report.facts.emplace_back("tokens trained on", human_count(static_cast<double>(tokens)));
+  report.facts.emplace_back("time in steps", human_seconds(seconds));
+  return report;
+}
+
+}  // namespace halo::launch

@@ -1,0 +1,102 @@
+#include <cmath>
+
+#include "core/base/file.h"
+#include "launch/jobs/batches.h"
+#include "launch/jobs/evaluation.h"
+#include "launch/jobs/job_context.h"
+
+namespace halo::launch {
+namespace {
+
+constexpr std::int64_t kMicroSequences = 8;
+constexpr std::int64_t kMaxTaskTokens = 4096;
+
+const proto::Job* find_job(const Config& config, std::string_view name) {
+  for (const proto::Job& job : config.job()) {
+    if (job.name() == name) return &job;
+  }
+  return nullptr;
+}
+
+/// The layers that an align job's mixers replace: all that `keep_attention_from` does not keep.
+std::vector<int> replaced_layers(const JobContext& context, int layers) {
+  const proto::Evaluate& evaluate = context.job.evaluate();
+  std::vector<int> kept;
+  if (!evaluate.keep_attention_from().empty()) {
+    kept = selected_layers(evaluate.keep_attention_from(), context.config.output());
+  }
+  std::vector<int> replaced;
+  for (int layer = 0; layer < layers; ++layer) {
+    if (std::find(kept.begin(), kept.end(), layer) == kept.end()) replaced.push_back(layer);
+  }
+  return replaced;
+}
+
+EvaluatedModel load(const JobContext& context, const std::string& reference) {
+  const std::filesystem::path output = context.config.output();
+  const ModelSource source = open_model(reference, output);
+  if (!source.mixers_only) return load_whole(source, context.dtype(), context.stream);
+  const proto::Job* align = find_job(context.config, referenced_job(reference));
+  HALO_REQUIRE_INPUT(
+      align != nullptr,
+      str(reference, " holds mixers alone: evaluate it as \"job:NAME\" of this config"));
+  const ModelSource teacher = open_model(align->train().teacher(), output);
+  return load_aligned(teacher, source, replaced_layers(context, teacher.config.num_hidden_layers),
+                      context.dtype(), context.stream);
+}
+
+ModelEvaluation evaluate_model(const JobContext& context, const EvaluatedModel& model,
+                               std::span<const data::MicroBatch> batches,
+                               const std::vector<infer::Task>& tasks) {
+  ModelEvaluation result;
+  result.model = model.name;
+  const bool has_tokenizer = std::filesystem::exists(model.tokenizer / "tokenizer.json");
+  std::optional<data::Tokenizer> tokenizer;
+  if (has_tokenizer) tokenizer.emplace(model.tokenizer / "tokenizer.json");
+  if (context.job.evaluate().tokens_size() > 0) {
+    const infer::TokenLoss loss = infer::token_loss(model.transformer(), batches, context.dtype(),
+                                                    context.world(), context.stream);
+    result.loss = loss.mean();
+    result.perplexity = std::exp(loss.mean());
+    if (tokenizer) {
+      const std::int64_t bytes = text_bytes(batches, *tokenizer, context.world());
+      if (bytes > 0) result.bits_per_byte = loss.sum / std::log(2.0) / static_cast<double>(bytes);
+    }
+  }
+  HALO_REQUIRE_INPUT(tasks.empty() || tokenizer,
+                     str(model.name, " has no tokenizer.json, which tasks need"));
+  for (const infer::Task& task : tasks) {
+    result.tasks[task.name] =
+        infer::score_task(model.transformer(), task, *tokenizer, kMaxTaskTokens, context.dtype(),
+                          context.world(), context.stream);
+  }
+  return result;
+}
+
+}  // namespace
+
+JobOutcome run_evaluate_job(const JobContext& context) {
+  const proto::Evaluate& evaluate = context.job.evaluate();
+  std::vector<infer::Task> tasks;
+  for (const std::string& path : evaluate.tasks()) {
+    tasks.push_back(infer::read_task(path));
+    const auto most = static_cast<std::size_t>(evaluate.max_examples());
+    if (most > 0 && tasks.back().examples.size() > most) tasks.back().examples.resize(most);
+  }
+  std::vector<data::MicroBatch> batches;
+  if (evaluate.tokens_size() > 0) {
+    batches =
+        held_out_batches({evaluate.tokens().begin(), evaluate.tokens().end()}, evaluate.sequences(),
+                         evaluate.sequence_length(), kMicroSequences, context.mesh);
+  }
+  std::vector<ModelEvaluation> results;
+  for (const std::string& reference : evaluate.models()) {
+    const EvaluatedModel model = load(context, reference);
+    results.push_back(evaluate_model(context, model, batches, tasks));
+  }
+  if (context.is_first_rank())
+    write_file_atomically(context.folder().result(), evaluations_to_json(results));
+  return JobOutcome::kDone;
+}
+
+}  // namespace halo::launch

@@ -1,0 +1,33 @@
+#include "launch/jobs/export_model.h"
+
+#include "checkpoints/weight_files.h"
+#include "core/base/file.h"
+
+namespace halo::launch {
+
+void export_model(const ModelSource& source, const ExportOptions& options) {
+  model::ModelConfig config = source.config;
+  if (!options.attn_logits_scaling.empty()) {
+    HALO_REQUIRE_INPUT(config.is_hypenet(),
+                       str(source.reference, " is no HypeNet: attn_logits_scaling is HypeNet's"));
+    config.attn_logits_scaling = model::parse_logits_scaling(options.attn_logits_scaling);
+  }
+  std::vector<checkpoints::OutputTensor> tensors;
+  for (const std::string& name : source.weights->tensors()) {
+    const auto fill = [&weights = *source.weights, name](const parallel::Region& region,
+                                                         TensorView out) {
+      weights.read(name, region, out);
+    };
+    tensors.push_back({name, options.dtype, source.weights->shape(name), {}, fill});
+  }
+  std::filesystem::create_directories(options.to);
+  if (source.mixers_only) {
+    checkpoints::write_safetensors(options.to / "mixers.safetensors", tensors);
+  } else {
+    checkpoints::write_weight_files(options.to, tensors);
+  }
+  copy_tokenizer(source.tokenizer, options.to);
+  write_file_atomically(options.to / "config.json", model::to_json(config));
+}
+
+}  // namespace halo::launch

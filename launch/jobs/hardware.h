@@ -1,0 +1,13 @@
+#pragma once
+#include "launch/jobs/job_context.h"
+
+namespace halo::launch {
+
+/// What all ranks together can multiply in the job's precision, FLOP/s: the peak that MFU is a share of. On the CPU it is
+/// measured, by a few products of 1024^3 on every rank at once. Collective.
+[[nodiscard]] double measured_flops(const JobContext& context);
+
+/// The threads of this rank: the config's number, or this host's cores shared among its ranks. Collective.
+[[nodiscard]] int threads_of_rank(const Config& config, comm::Communicator& world);
+
+}  // namespace halo::launch

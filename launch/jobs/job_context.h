@@ -1,0 +1,40 @@
+#pragma once
+#include <atomic>
+#include <filesystem>
+#include <string>
+
+#include "core/base/stream.h"
+#include "launch/config.h"
+#include "launch/jobs/job_folder.h"
+#include "parallel/device_mesh.h"
+
+namespace halo::launch {
+
+/// What every job is given: the run's resolved config, its own part of it, the ranks and threads it runs on.
+struct JobContext {
+  const Config& config;
+  const proto::Job& job;
+  int index;  // of job in config
+  const parallel::DeviceMesh& mesh;
+  Stream& stream;
+  const std::atomic<bool>& stop;  // a signal asked this process to end
+
+  [[nodiscard]] comm::Communicator& world() const { return mesh.world(); }
+  [[nodiscard]] bool is_first_rank() const { return world().rank() == 0; }
+  [[nodiscard]] JobFolder folder() const { return {config.output(), job.name()}; }
+  [[nodiscard]] JobFolder folder_of(const std::string& name) const {
+    return {config.output(), name};
+  }
+  [[nodiscard]] std::uint64_t seed() const { return static_cast<std::uint64_t>(config.seed()); }
+  [[nodiscard]] DType dtype() const;
+};
+
+enum class JobOutcome : std::uint8_t { kDone, kStopped };
+
+JobOutcome run_train_job(const JobContext& context);
+JobOutcome run_select_job(const JobContext& context);
+JobOutcome run_evaluate_job(const JobContext& context);
+JobOutcome run_export_job(const JobContext& context);
+JobOutcome run_report_job(const JobContext& context);
+
+}  // namespace halo::launch

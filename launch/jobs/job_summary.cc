@@ -1,0 +1,47 @@
+#include "launch/jobs/job_summary.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "core/base/file.h"
+#include "core/base/json.h"
+#include "launch/metrics.h"
+
+namespace halo::launch {
+
+void write_job_summary(const JobFolder& folder, std::int64_t parameters,
+                       const proto::Train& train) {
+  const std::vector<StepMetrics> steps = read_metrics(folder.metrics());
+  double seconds = 0.0, late_loss = 0.0;
+  std::int64_t tokens = 0;
+  const std::size_t late = std::max<std::size_t>(1, steps.size() / 10);
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    seconds += steps[i].step_ms / 1e3;
+    tokens += steps[i].tokens;
+    if (i + late >= steps.size()) late_loss += steps[i].loss / static_cast<double>(late);
+  }
+  const nlohmann::json summary{{"stage", proto::Stage_Name(train.stage())},
+                               {"steps", train.steps()},
+                               {"tokens", tokens},
+                               {"parameters", parameters},
+                               {"seconds", seconds},
+                               {"loss", late_loss}};
+  write_file_atomically(folder.summary(), summary.dump(2) + "\n");
+}
+
+JobSummary read_job_summary(const JobFolder& folder) {
+  constexpr std::int64_t kMax = std::int64_t{1} << 60;
+  const std::string name = folder.summary().string();
+  const nlohmann::json document = parse_json(read_file(folder.summary()), name);
+  const JsonValue json(document, name);
+  JobSummary summary;
+  summary.stage = json.at("stage").string();
+  summary.steps = json.at("steps").integer(0, kMax);
+  summary.tokens = json.at("tokens").integer(0, kMax);
+  summary.parameters = json.at("parameters").integer(0, kMax);
+  summary.seconds = json.at("seconds").number();
+  summary.loss = json.at("loss").number();
+  return summary;
+}
+
+}  // namespace halo::launch

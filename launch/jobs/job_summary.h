@@ -1,0 +1,23 @@
+#pragma once
+#include <cstdint>
+
+#include "launch/config.h"
+#include "launch/jobs/job_folder.h"
+
+namespace halo::launch {
+
+/// How a training job went, for the report: from its metrics.
+struct JobSummary {
+  std::string stage;
+  std::int64_t steps = 0;
+  std::int64_t tokens = 0;
+  std::int64_t parameters = 0;  // trained
+  double seconds = 0.0;         // of all its steps
+  double loss = 0.0;            // mean over the last tenth of its steps
+};
+/// Writes summary.json of a job that has ended.
+void write_job_summary(const JobFolder& folder, std::int64_t parameters, const proto::Train& train);
+/// Throws InputError when the job has not ended.
+[[nodiscard]] JobSummary read_job_summary(const JobFolder& folder);
+
+}  // namespace halo::launch

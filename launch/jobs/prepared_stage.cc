@@ -1,0 +1,165 @@
+#include "launch/jobs/prepared_stage.h"
+
+#include "core/halo/align.h"
+#include "core/halo/distill.h"
+#include "core/halo/finetune.h"
+#include "core/halo/transfer.h"
+#include "launch/jobs/model_reference.h"
+
+namespace halo::launch {
+namespace {
+
+using model::ParameterSet;
+
+model::HybridOptions hybrid_options(const proto::Train& train) {
+  model::HybridOptions options;
+  const auto set = [](bool& option, bool given, bool value) { option = given ? value : option; };
+  set(options.attn_use_rope, train.has_attn_use_rope(), train.attn_use_rope());
+  set(options.attn_use_output_gate, train.has_attn_use_output_gate(), train.attn_use_output_gate());
+  set(options.lightning_use_rope, train.has_lightning_use_rope(), train.lightning_use_rope());
+  set(options.lightning_use_qk_norm, train.has_lightning_use_qk_norm(),
+      train.lightning_use_qk_norm());
+  set(options.lightning_use_output_norm, train.has_lightning_use_output_norm(),
+      train.lightning_use_output_norm());
+  set(options.lightning_use_output_gate, train.has_lightning_use_output_gate(),
+      train.lightning_use_output_gate());
+  if (train.has_lightning_nkv()) options.lightning_nkv = train.lightning_nkv();
+  return options;
+}
+
+std::vector<int> kept_layers(const proto::Train& train, const std::filesystem::path& output) {
+  if (train.has_keep_attention_from()) return selected_layers(train.keep_attention_from(), output);
+  return {train.keep_attention().begin(), train.keep_attention().end()};
+}
+
+void require_qwen3(const ModelSource& teacher) {
+  HALO_REQUIRE_INPUT(!teacher.mixers_only && !teacher.config.is_hypenet(),
+                     str("teacher ", teacher.reference, " is not a Qwen3 Transformer"));
+}
+
+ModelSource open_teacher(const JobContext& context) {
+  ModelSource teacher = open_model(context.job.train().teacher(), context.config.output());
+  require_qwen3(teacher);
+  return teacher;
+}
+
+std::unique_ptr<ParameterSet> trained_set(const JobContext& context,
+                                          const std::vector<model::ParameterSpec>& specs) {
+  return std::make_unique<ParameterSet>(context.stream, specs, context.dtype(),
+                                        ParameterSet::Use::kTrained);
+}
+
+void initialize_all(const ParameterSet& parameters, std::uint64_t seed) {
+  for (const model::Parameter& p : parameters.all()) model::initialize(p, seed);
+}
+
+void prepare_align(PreparedStage& prepared, const JobContext& context, const ModelSource& teacher) {
+  const proto::Train& train = context.job.train();
+  prepared.config = hybrid_of(teacher.config, {}, train);
+  prepared.parameters = trained_set(context, method::align_specs(prepared.config));
+  if (train.student().empty()) {
+    method::transfer(*prepared.parameters, prepared.config, {*teacher.weights, teacher.config},
+                     context.seed());
+  } else {
+    model::load_parameters(*prepared.parameters,
+                           *open_model(train.student(), context.config.output()).weights);
+  }
+  prepared.stage = std::make_unique<method::AlignStage>(
+      *prepared.teacher.transformer, prepared.config, *prepared.parameters, context.stream);
+}
+
+/// The student of the distill stage: a hybrid given whole, or made from the teacher and, when given, aligned mixers.
+void prepare_hybrid(PreparedStage& prepared, const JobContext& context,
+                    const ModelSource& teacher) {
+  const proto::Train& train = context.job.train();
+  ModelSource student;
+  if (!train.student().empty()) student = open_model(train.student(), context.config.output());
+  const bool whole = student.weights != nullptr && !student.mixers_only;
+  prepared.config =
+      whole ? student.config
+            : hybrid_of(teacher.config, kept_layers(train, context.config.output()), train);
+  HALO_REQUIRE_INPUT(
+      prepared.config.vocab_size == teacher.config.vocab_size,
+      str("student ", student.reference, " has a vocabulary of ", prepared.config.vocab_size,
+          ", its teacher one of ", teacher.config.vocab_size));
+  prepared.parameters = trained_set(context, model::parameter_specs(prepared.config));
+  if (whole) {
+    model::load_parameters(*prepared.parameters, *student.weights);
+  } else {
+    method::build_hybrid(*prepared.parameters, prepared.config, {*teacher.weights, teacher.config},
+                         student.weights.get(), context.seed());
+  }
+}
+
+void prepare_distill(PreparedStage& prepared, const JobContext& context,
+                     const ModelSource& teacher) {
+  prepare_hybrid(prepared, context, teacher);
+  prepared.student =
+      std::make_unique<model::Transformer>(prepared.config, prepared.parameters->lookup());
+  prepared.stage = std::make_unique<method::DistillStage>(
+      *prepared.teacher.transformer, *prepared.student, *prepared.parameters,
+      context.job.train().recompute(), context.stream);
+}
+
+/// Finetune starts from a whole student, pretrain from fresh weights.
+void prepare_without_teacher(PreparedStage& prepared, const JobContext& context) {
+  const proto::Train& train = context.job.train();
+  const bool pretrain = train.stage() == proto::PRETRAIN;
+  if (pretrain) {
+    prepared.config = read_referenced_config(train.model(), context.config.output());
+    const std::string_view job = referenced_job(train.model());
+    const std::filesystem::path model(train.model());
+    prepared.tokenizer = !job.empty() ? context.folder_of(std::string(job)).tokenizer()
+                         : std::filesystem::is_directory(model) ? model
+                                                                : model.parent_path();
+  } else {
+    const ModelSource student = open_model(train.student(), context.config.output());
+    HALO_REQUIRE_INPUT(!student.mixers_only, str("student ", student.reference,
+                                                 " holds mixers alone, not a whole model"));
+    prepared.config = student.config;
+    prepared.tokenizer = student.tokenizer;
+    prepared.parameters = trained_set(context, model::parameter_specs(prepared.config));
+    model::load_parameters(*prepared.parameters, *student.weights);
+  }
+  if (pretrain) {
+    prepared.parameters = trained_set(context, model::parameter_specs(prepared.config));
+    initialize_all(*prepared.parameters, context.seed());
+  }
+  prepared.student =
+      std::make_unique<model::Transformer>(prepared.config, prepared.parameters->lookup());
+  prepared.stage = std::make_unique<method::FinetuneStage>(pretrain ? "pretrain" : "finetune",
+                                                           *prepared.student, *prepared.parameters,
+                                                           train.recompute(), context.stream);
+}
+
+}  // namespace
+
+model::ModelConfig hybrid_of(const model::ModelConfig& teacher, const std::vector<int>& keep,
+                             const proto::Train& train) {
+  model::ModelConfig config = model::hybrid_config(teacher, keep, hybrid_options(train));
+  if (train.has_tie_word_embeddings()) config.tie_word_embeddings = train.tie_word_embeddings();
+  return config;
+}
+
+PreparedStage prepare_stage(const JobContext& context) {
+  const proto::Train& train = context.job.train();
+  PreparedStage prepared;
+  if (train.stage() == proto::ALIGN || train.stage() == proto::DISTILL) {
+    const ModelSource teacher = open_teacher(context);
+    prepared.teacher =
+        model::load_model(teacher.config, *teacher.weights, context.dtype(), context.stream);
+    prepared.tokenizer = teacher.tokenizer;
+    prepared.notes = {{"teacher", teacher.reference},
+                      {"teacher_fingerprint", fingerprint(teacher)}};
+    train.stage() == proto::ALIGN ? prepare_align(prepared, context, teacher)
+                                  : prepare_distill(prepared, context, teacher);
+  } else {
+    prepare_without_teacher(prepared, context);
+  }
+  if (train.has_student_weights()) {
+    model::replace_parameters(*prepared.parameters, *model::open_weights(train.student_weights()));
+  }
+  return prepared;
+}
+
+}  // namespace halo::launch

@@ -1,0 +1,33 @@
+#pragma once
+#include <map>
+#include <memory>
+#include <string>
+
+#include "core/model/loaded_model.h"
+#include "core/train/stage.h"
+#include "launch/jobs/job_context.h"
+
+namespace halo::launch {
+
+/// A training job's stage with all that it needs kept alive: the frozen teacher, the student's parameters, their first
+/// weights.
+struct PreparedStage {
+  model::LoadedModel teacher;  // empty without one
+  std::unique_ptr<model::ParameterSet> parameters;
+  std::unique_ptr<model::Transformer> student;  // empty in the align stage
+  std::unique_ptr<train::Stage> stage;
+  model::ModelConfig config;        // the student's
+  std::filesystem::path tokenizer;  // where its tokenizer's files lie
+  std::map<std::string, std::string>
+      notes;  // for the checkpoint: the teacher's path and fingerprint
+};
+
+/// Builds the stage that a training job asks for, from its teacher and student, with the weights of its first step.
+/// Throws InputError for references and options that do not fit.
+[[nodiscard]] PreparedStage prepare_stage(const JobContext& context);
+
+/// The architecture that a training job makes from a teacher, with `keep` layers as softmax attention.
+[[nodiscard]] model::ModelConfig hybrid_of(const model::ModelConfig& teacher,
+                                           const std::vector<int>& keep, const proto::Train& train);
+
+}  // namespace halo::launch

@@ -1,0 +1,19 @@
+#include <iostream>
+
+#include "core/base/file.h"
+#include "launch/jobs/collect_report.h"
+#include "launch/jobs/job_context.h"
+
+namespace halo::launch {
+
+JobOutcome run_report_job(const JobContext& context) {
+  if (!context.is_first_rank()) return JobOutcome::kDone;
+  const Report report = collect_report(context.config, context.world().size());
+  const std::filesystem::path page = std::filesystem::path(context.config.output()) / "report.html";
+  write_file_atomically(page, to_html(report));
+  std::cout << '\n'
+            << to_text_table(report) << "\nThe same with plots: " << page.string() << std::endl;
+  return JobOutcome::kDone;
+}
+
+}  // namespace halo::launch

@@ -1,0 +1,122 @@
+#include "launch/jobs/run_jobs.h"
+
+#include <glog/logging.h>
+
+#include "checkpoints/checkpoint_folder.h"
+#include "core/base/file.h"
+#include "launch/jobs/hardware.h"
+#include "launch/jobs/job_context.h"
+
+namespace halo::launch {
+namespace {
+
+namespace fs = std::filesystem;
+
+DType dtype_of(proto::Precision precision) {
+  switch (precision) {
+    case proto::FP64:
+      return DType::kFloat64;
+    case proto::FP32:
+      return DType::kFloat32;
+    case proto::BF16:
+      return DType::kBFloat16;
+  }
+  throw Error(str("no such precision: ", static_cast<int>(precision)));
+}
+
+void require_this_build(const Config& config, const proto::Job& job) {
+  HALO_REQUIRE_INPUT(config.device() != proto::CUDA,
+                     "device: CUDA: this build has no CUDA; use --device cpu");
+  HALO_REQUIRE_INPUT(
+      job.precision() != proto::BF16,
+      str("job ", job.name(), ": precision: BF16 needs a GPU; the CPU computes in FP32 and FP64"));
+  const proto::Layout& l = job.layout();
+  HALO_REQUIRE_INPUT(l.pipeline() == 1 && l.context() == 1 && l.tensor() == 1,
+                     str("job ", job.name(), ": layout: pipeline ", l.pipeline(), ", context ",
+                         l.context(), ", tensor ", l.tensor(),
+                         ": this version runs data parallelism alone; leave the others at 1"));
+}
+
+void refuse_changes(const JobFolder& folder, const Config& now) {
+  if (!fs::exists(folder.config())) return;
+  const auto changes = changes_that_forbid_resume(read_config(folder.config().string()), now);
+  if (changes.empty()) return;
+  std::string text = str("job ", folder.name(), " began with another config than this one:");
+  for (const FieldChange& change : changes) {
+    text += str("\n  ", change.path, ": ", change.stored.empty() ? "(unset)" : change.stored,
+                " -> ", change.now.empty() ? "(unset)" : change.now);
+  }
+  throw InputError(
+      text + str("\nGive the old values, another output, or remove ", folder.path().string()));
+}
+
+bool has_ended(const proto::Job& job, const JobFolder& folder) {
+  if (!job.has_train()) return !job.has_report() && fs::exists(folder.result());
+  return fs::exists(folder.summary()) &&
+         fs::exists(checkpoints::final_folder(folder.checkpoints(), job.train().steps()));
+}
+
+JobOutcome run_job(const JobContext& context) {
+  switch (context.job.work_case()) {
+    case proto::Job::kTrain:
+      return run_train_job(context);
+    case proto::Job::kSelect:
+      return run_select_job(context);
+    case proto::Job::kEvaluate:
+      return run_evaluate_job(context);
+    case proto::Job::kExport:
+      return run_export_job(context);
+    case proto::Job::kReport:
+      return run_report_job(context);
+    case proto::Job::WORK_NOT_SET:
+      break;
+  }
+  throw InputError(str("job ", context.job.name(), " has no work"));
+}
+
+/// What rank 0 sees decides for all ranks, since a folder may look different elsewhere for a moment.
+bool agreed(bool value, comm::Communicator& world) {
+  std::int32_t flag = value ? 1 : 0;
+  world.broadcast(view(&flag, {1}), 0).wait();
+  return flag != 0;
+}
+
+void store_config(const JobFolder& folder, const Config& config) {
+  fs::create_directories(folder.path());
+  write_file_atomically(folder.config(), to_text(config));
+}
+
+}  // namespace
+
+DType JobContext::dtype() const { return dtype_of(job.precision()); }
+
+std::map<std::string, Config> stored_configs(const Config& config) {
+  std::map<std::string, Config> stored;
+  for (const proto::Job& job : config.job()) {
+    const JobFolder folder(config.output(), job.name());
+    if (fs::exists(folder.config())) stored[job.name()] = read_config(folder.config().string());
+  }
+  return stored;
+}
+
+bool run_jobs(const Config& config, comm::Communicator& world, const std::atomic<bool>& stop) {
+  const std::vector<int> order = job_order(config);
+  for (const int i : order) {
+    require_this_build(config, config.job(i));
+    refuse_changes({config.output(), config.job(i).name()}, job_config(config, i));
+  }
+  Stream stream(threads_of_rank(config, world));
+  for (const int i : order) {
+    const proto::Job& job = config.job(i);
+    const JobFolder folder(config.output(), job.name());
+    if (agreed(has_ended(job, folder), world)) continue;
+    if (world.rank() == 0) store_config(folder, job_config(config, i));
+    world.barrier().wait();
+    const parallel::DeviceMesh mesh(world, parallel::fill_data({}, world.size()));
+    if (run_job({config, job, i, mesh, stream, stop}) == JobOutcome::kStopped) return false;
+    world.barrier().wait();  // what rank 0 wrote is there before another rank's next job reads it
+  }
+  return true;
+}
+
+}  // namespace halo::launch

@@ -1,0 +1,89 @@
+#include <glog/logging.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/base/file.h"
+#include "core/halo/layer_sweep.h"
+#include "core/halo/transfer.h"
+#include "launch/jobs/job_context.h"
+#include "launch/jobs/model_reference.h"
+
+namespace halo::launch {
+namespace {
+
+/// The align job whose mixers are swept: named, or the one training job that this job needs.
+std::string mixers_reference(const proto::Job& job) {
+  if (!job.select().mixers().empty()) return job.select().mixers();
+  HALO_REQUIRE_INPUT(
+      job.needs_size() == 1,
+      str("job ", job.name(), ": select.mixers must name the align job, as \"job:NAME\""));
+  return "job:" + job.needs(0);
+}
+
+const proto::Train& align_of(const Config& config, const std::string& reference) {
+  const std::string_view name = referenced_job(reference);
+  for (const proto::Job& job : config.job()) {
+    if (job.name() == name && job.has_train() && job.train().stage() == proto::ALIGN)
+      return job.train();
+  }
+  throw InputError(reference + " is no ALIGN job of this config");
+}
+
+std::vector<infer::Task> read_tasks(const proto::Select& select) {
+  std::vector<infer::Task> tasks;
+  for (const std::string& path : select.tasks()) {
+    tasks.push_back(infer::read_task(path));
+    auto& examples = tasks.back().examples;
+    const auto most = static_cast<std::size_t>(select.max_examples());
+    if (most > 0 && examples.size() > most) examples.resize(most);
+  }
+  return tasks;
+}
+
+method::Sweep measure(const JobContext& context) {
+  const proto::Select& select = context.job.select();
+  const std::string reference = mixers_reference(context.job);
+  const ModelSource mixers = open_model(reference, context.config.output());
+  HALO_REQUIRE_INPUT(mixers.mixers_only, str(reference, " holds no aligned mixers"));
+  const ModelSource teacher =
+      open_model(align_of(context.config, reference).teacher(), context.config.output());
+  const model::LoadedModel loaded =
+      model::load_model(teacher.config, *teacher.weights, context.dtype(), context.stream);
+  const model::ParameterSet mixer_weights(context.stream, method::align_specs(mixers.config),
+                                          context.dtype(), model::ParameterSet::Use::kFrozen);
+  model::load_parameters(mixer_weights, *mixers.weights);
+  const data::Tokenizer tokenizer(teacher.tokenizer / "tokenizer.json");
+  const method::SweepInputs inputs{teacher.config, *loaded.parameters, mixer_weights,
+                                   model::hybrid_options_of(mixers.config), tokenizer};
+  const method::SweepScores scores =
+      method::sweep_layers(inputs, read_tasks(select), context.world(), context.stream);
+  method::Sweep sweep;
+  sweep.model = teacher.reference;
+  sweep.layers = scores.layers;
+  return sweep;
+}
+
+}  // namespace
+
+JobOutcome run_select_job(const JobContext& context) {
+  const proto::Select& select = context.job.select();
+  method::Sweep sweep = select.scores().empty()
+                            ? measure(context)
+                            : method::parse_sweep(read_file(select.scores()), select.scores());
+  const auto layers = static_cast<int>(sweep.layers.size());
+  const int keep = select.keep() > 0 ? select.keep() : method::default_keep(layers);
+  const std::vector<int> selected =
+      select.strategy() == proto::UNIFORM
+          ? method::uniform_layers(layers, keep)
+          : method::select_layers(method::importance(sweep.layers), keep);
+  if (!context.is_first_rank()) return JobOutcome::kDone;
+  sweep.keep = keep;
+  nlohmann::json result = nlohmann::json::parse(method::sweep_to_json(sweep));
+  result["selected"] = selected;
+  write_file_atomically(context.folder().result(), result.dump(2) + "\n");
+  LOG(INFO) << context.job.name()
+            << ": layers kept as softmax attention: " << nlohmann::json(selected).dump();
+  return JobOutcome::kDone;
+}
+
+}  // namespace halo::launch

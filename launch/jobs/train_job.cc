@@ -1,0 +1,231 @@
+#include <glog/logging.h>
+
+#include <chrono>
+#include <optional>
+
+#include "checkpoints/checkpoint_reader.h"
+#include "checkpoints/safetensors_writer.h"
+#include "core/base/file.h"
+#include "core/train/trainer.h"
+#include "launch/jobs/batches.h"
+#include "launch/jobs/hardware.h"
+#include "launch/jobs/job_context.h"
+#include "launch/jobs/job_summary.h"
+#include "launch/jobs/model_reference.h"
+#include "launch/jobs/prepared_stage.h"
+#include "launch/metrics.h"
+#include "launch/progress.h"
+#include "launch/tensorboard.h"
+
+namespace halo::launch {
+namespace {
+
+train::TrainerOptions trainer_options(const proto::Train& train) {
+  const proto::Optimizer& o = train.optimizer();
+  train::TrainerOptions options;
+  options.schedule.kind = o.schedule() == proto::CONSTANT ? train::LrSchedule::Kind::kConstant
+                                                          : train::LrSchedule::Kind::kCosine;
+  options.schedule.lr = o.lr();
+  options.schedule.min_lr = o.min_lr();
+  options.schedule.warmup_steps = o.warmup_steps();
+  options.schedule.total_steps = train.steps();
+  options.adamw.beta1 = o.beta1();
+  options.adamw.beta2 = o.beta2();
+  options.adamw.eps = o.eps();
+  options.adamw.weight_decay = o.weight_decay();
+  options.grad_clip = o.grad_clip();
+  return options;
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// One training job on this rank, from its newest checkpoint or from the start.
+class TrainJob {
+ public:
+  explicit TrainJob(const JobContext& context)
+      : context_(context),
+        train_(context.job.train()),
+        folder_(context.folder()),
+        prepared_(prepare_stage(context)),
+        trainer_(*prepared_.stage, context.mesh, trainer_options(train_), context.stream),
+        peak_flops_(measured_flops(context)) {
+    trainer_.on_gradients = [this](std::int64_t step) {
+      if (step == train_.dump_gradients_at()) dump_gradients();
+    };
+  }
+
+  JobOutcome run() {
+    const std::int64_t first = resume();
+    if (first >= train_.steps()) return JobOutcome::kDone;
+    if (context_.is_first_rank()) open_outputs(first);
+    Batches batches(context_, first);
+    for (std::int64_t step = first; step < train_.steps(); ++step) {
+      const bool stop = run_step(step, batches);
+      if (stop && step + 1 < train_.steps()) {
+        say_stopped(step + 1);
+        return JobOutcome::kStopped;
+      }
+    }
+    finish();
+    return JobOutcome::kDone;
+  }
+
+ private:
+  std::int64_t resume();
+  void open_outputs(std::int64_t first);
+  bool run_step(std::int64_t step, Batches& batches);
+  void record(const train::StepStats& stats, std::int64_t step, double seconds,
+              std::optional<double> validation);
+  void save(std::int64_t steps_done);
+  void dump_gradients();
+  void say_stopped(std::int64_t steps_done);
+  void finish();
+
+  const JobContext& context_;
+  const proto::Train& train_;
+  JobFolder folder_;
+  PreparedStage prepared_;
+  train::Trainer trainer_;
+  double peak_flops_;                     // of all ranks
+  std::optional<MetricsWriter> metrics_;  // rank 0 alone, as the next two
+  std::optional<TensorBoardWriter> tensorboard_;
+  std::optional<Progress> progress_;
+};
+
+/// Reads the newest good checkpoint and returns the step to go on with.
+std::int64_t TrainJob::resume() {
+  const auto warn = [](const std::string& message) { LOG(WARNING) << message; };
+  const auto reader = checkpoints::latest_good(folder_.checkpoints(), warn, context_.world());
+  if (reader == nullptr) return 0;
+  const auto& notes = reader->info().notes;
+  const auto stored = notes.find("teacher_fingerprint");
+  HALO_REQUIRE_INPUT(
+      stored == notes.end() || stored->second == prepared_.notes["teacher_fingerprint"],
+      str(reader->folder().string(), ": the teacher ", train_.teacher(),
+          " is not the one that this run began with"));
+  for (const auto& state : trainer_.optimizer().owned()) {
+    const std::string& name = state.parameter->name;
+    HALO_REQUIRE_INPUT(
+        reader->contains(name) && reader->tensor(name).shape == state.parameter->global_shape,
+        str(reader->folder().string(), ": tensor ", name, " of shape ",
+            to_string(state.parameter->global_shape), " is not in it"));
+    reader->read(name, checkpoints::Which::kMaster, state.region, state.master);
+    reader->read(name, checkpoints::Which::kM, state.region, state.m);
+    reader->read(name, checkpoints::Which::kV, state.region, state.v);
+  }
+  trainer_.optimizer().set_steps(reader->info().adam_steps);
+  trainer_.optimizer().publish_masters();
+  return reader->info().step;
+}
+
+void TrainJob::open_outputs(std::int64_t first) {
+  write_file_atomically(folder_.model_config(), model::to_json(prepared_.config));
+  copy_tokenizer(prepared_.tokenizer, folder_.tokenizer());
+  metrics_.emplace(folder_.metrics(), first);
+  if (context_.config.monitor().tensorboard()) tensorboard_.emplace(folder_.tensorboard(), first);
+  Progress::Options options;
+  options.job = folder_.name();
+  options.steps = train_.steps();
+  options.first_step = first;
+  options.log_every_seconds = context_.config.monitor().log_every_seconds();
+  options.terminal = is_terminal(stdout);
+  progress_.emplace(stdout, options);
+  if (first > 0) progress_->note(str("going on after step ", first, " of ", train_.steps()));
+}
+
+bool TrainJob::run_step(std::int64_t step, Batches& batches) {
+  const auto start = std::chrono::steady_clock::now();
+  const std::vector<data::MicroBatch> micro_batches = batches.next();
+  const train::StepStats stats = trainer_.step(step, micro_batches, context_.stop);
+  const double seconds = seconds_since(start);
+  const std::int64_t done = step + 1;
+  const bool last = done == train_.steps();
+
+  std::optional<double> validation;
+  const std::int64_t validate_every = train_.validation().every_steps();
+  if (train_.validation().tokens_size() > 0 &&
+      (last || (validate_every > 0 && done % validate_every == 0))) {
+    validation = trainer_.validation_loss(batches.validation());
+  }
+  if (context_.is_first_rank()) record(stats, step, seconds, validation);
+  const std::int64_t save_every = train_.checkpoint().every_steps();
+  if (last || stats.stop || (save_every > 0 && done % save_every == 0)) save(done);
+  return stats.stop;
+}
+
+void TrainJob::record(const train::StepStats& stats, std::int64_t step, double seconds,
+                      std::optional<double> validation) {
+  StepMetrics m;
+  m.step = step;
+  m.loss = stats.loss;
+  m.grad_norm = stats.grad_norm;
+  m.lr = stats.lr;
+  m.tokens = train_.batch().sequences() * train_.data().sequence_length();
+  m.step_ms = seconds * 1e3;
+  m.tokens_per_s = static_cast<double>(m.tokens) / seconds;
+  m.mfu = m.tokens_per_s * prepared_.stage->flops_per_token(train_.data().sequence_length()) /
+          peak_flops_;
+  m.memory_gib = static_cast<double>(context_.stream.allocator()->peak_bytes()) / (1 << 30);
+  m.validation_loss = validation;
+  metrics_->append(m);
+  if (tensorboard_) {
+    tensorboard_->add_step(m);
+    tensorboard_->flush();
+  }
+  progress_->step(m, steady_seconds());
+}
+
+void TrainJob::save(std::int64_t steps_done) {
+  if (metrics_) metrics_->sync();
+  checkpoints::CheckpointInfo info;
+  info.step = steps_done;
+  info.adam_steps = trainer_.optimizer().steps();
+  info.config_text = to_text(job_config(context_.config, context_.index));
+  info.stage = prepared_.stage->name();
+  info.dtype = wide_dtype(context_.dtype());
+  info.notes = prepared_.notes;
+  std::vector<checkpoints::CheckpointPiece> pieces;
+  for (const auto& s : trainer_.optimizer().owned()) {
+    pieces.push_back({s.parameter->name, s.parameter->global_shape, s.region, s.master, s.m, s.v});
+  }
+  const checkpoints::SaveResult result = checkpoints::save_checkpoint(
+      folder_.checkpoints(), info, pieces, context_.world(), train_.checkpoint().keep_last());
+  const bool must_save = steps_done == train_.steps() || context_.stop;
+  HALO_REQUIRE(result.saved || !must_save, str("the checkpoint ", result.folder.string(),
+                                               " could not be written: ", result.reason));
+  if (!result.saved && progress_) {
+    progress_->note(
+        str("checkpoint ", result.folder.string(), " was not written: ", result.reason));
+  }
+}
+
+void TrainJob::dump_gradients() {
+  trainer_.optimizer().gather_gradients();
+  if (!context_.is_first_rank()) return;
+  std::vector<checkpoints::OutputTensor> tensors;
+  for (const model::Parameter& p : prepared_.stage->trained().all()) {
+    tensors.push_back({p.name, p.grad.dtype, p.global_shape, p.grad, {}});
+  }
+  std::filesystem::create_directories(folder_.path());
+  checkpoints::write_safetensors(folder_.gradients(), tensors);
+}
+
+void TrainJob::say_stopped(std::int64_t steps_done) {
+  if (progress_) {
+    progress_->note(str("stopped as asked after step ", steps_done, " of ", train_.steps(),
+                        "; the same command goes on from there"));
+  }
+}
+
+void TrainJob::finish() {
+  if (context_.is_first_rank())
+    write_job_summary(folder_, prepared_.stage->trained().count(), train_);
+}
+
+}  // namespace
+
+JobOutcome run_train_job(const JobContext& context) { return TrainJob(context).run(); }
+
+}  // namespace halo::launch
