@@ -18,7 +18,7 @@ std::uint64_t key(std::int32_t left, std::int32_t right) {
 BpeLearner::BpeLearner(const std::array<std::int32_t, 256>& byte_ids)
     : byte_ids_(byte_ids), tokens_(256) {
   for (std::size_t byte = 0; byte < byte_ids_.size(); ++byte) {
-    tokens_[static_cast<std::size_t>(byte_ids_[byte])] = {static_cast<char>(byte)};
+    tokens_[static_cast<std::size_t>(byte_ids_[byte])] += static_cast<char>(byte);
   }
   for (std::size_t id = 0; id < tokens_.size(); ++id) {
     ids_.emplace(tokens_[id], static_cast<std::int32_t>(id));
