@@ -5,6 +5,10 @@
 #include <numeric>
 #include <vector>
 
+// So that an allocation that is too large fails under the address sanitizer as it does without.
+extern "C" const char* __asan_default_options();
+extern "C" const char* __asan_default_options() { return "allocator_may_return_null=1"; }
+
 namespace halo {
 namespace {
 

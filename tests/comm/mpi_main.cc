@@ -32,6 +32,9 @@ MpiSession& test_session() { return session().value(); }
 
 }  // namespace halo::comm
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+
 // What Open MPI and its plug-ins keep until the process ends.
 extern "C" const char* __lsan_default_suppressions();
 extern "C" const char* __lsan_default_suppressions() {
@@ -39,15 +42,36 @@ extern "C" const char* __lsan_default_suppressions() {
          "leak:libhwloc\nleak:libfabric\nleak:libucs\nleak:libibverbs\nleak:libpsm";
 }
 
+/// Plug-ins that MPI has unloaded have no name to be suppressed by: those of its start are not looked at, and the search
+/// comes before its end.
+class LeaksOfMpi {
+ public:
+  void starts() { __lsan_disable(); }
+  void started() { __lsan_enable(); }
+  void ends() { __lsan_do_leak_check(); }
+};
+#else
+class LeaksOfMpi {
+ public:
+  void starts() {}
+  void started() {}
+  void ends() {}
+};
+#endif
+
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
+  LeaksOfMpi leaks;
+  leaks.starts();
   halo::comm::session().emplace();
+  leaks.started();
   auto& listeners = testing::UnitTest::GetInstance()->listeners();
   if (halo::comm::test_session().rank() != 0) {
     delete listeners.Release(listeners.default_result_printer());
     listeners.Append(new halo::comm::FailurePrinter);
   }
   const int result = RUN_ALL_TESTS();
+  leaks.ends();
   const bool abandoned = halo::comm::test_session().abandoned();
   halo::comm::session().reset();
   if (abandoned) halo::comm::MpiSession::leave(1);
