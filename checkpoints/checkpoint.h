@@ -42,8 +42,8 @@ struct SaveResult {
 /// then rank 0 writes the manifest and renames the folder into place. FORMAT.md describes the files.
 ///
 /// Collective over `writers`; `root` is one folder that all of them see, made when missing. Together the pieces of all
-/// ranks hold each element of each tensor exactly once; a rank may have none. `info` is rank 0's. The pieces are read
-/// until the call returns.
+/// ranks hold each element of each tensor exactly once; a rank may have none. Step and dtype are the same on all ranks, the
+/// rest of `info` is that of rank 0. The pieces are read until the call returns.
 ///
 /// A failure of any rank (a full disk, pieces that leave a hole) drops this checkpoint on all ranks: every rank gets the
 /// same result with `saved` false, earlier checkpoints stay, nothing of this one does. A checkpoint of the same step is

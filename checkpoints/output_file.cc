@@ -1,7 +1,6 @@
 #include "checkpoints/output_file.h"
 
 #include <fcntl.h>
-#include <glog/logging.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -20,20 +19,20 @@ namespace {
 
 }  // namespace
 
-void OutputFile::DescriptorTraits::close(Raw fd) noexcept {
-  if (::close(fd) != 0) LOG(ERROR) << "close: " << std::strerror(errno);
-}
-
-OutputFile::OutputFile(std::filesystem::path path, Mode mode) : path_(std::move(path)) {
-  const int flags = O_WRONLY | O_CLOEXEC | (mode == Mode::kCreate ? O_CREAT | O_TRUNC : 0);
-  file_ = UniqueHandle<DescriptorTraits>(::open(path_.c_str(), flags, 0644));
+OutputFile::OutputFile(std::filesystem::path path)
+    : path_(std::move(path)),
+      file_(::open(path_.c_str(), O_WRONLY | O_CLOEXEC | O_CREAT | O_TRUNC, 0644)) {
   if (!file_) fail_writing(path_, errno);
 }
 
 void OutputFile::reserve(std::int64_t bytes) {
-  if (bytes == 0) return;
-  if (::fallocate(file_.get(), FALLOC_FL_KEEP_SIZE, 0, bytes) == 0) return;
+  truncate(bytes);
+  if (bytes == 0 || ::fallocate(file_.get(), 0, 0, bytes) == 0) return;
   if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG) fail_writing(path_, errno);
+}
+
+void OutputFile::truncate(std::int64_t bytes) {
+  if (::ftruncate(file_.get(), bytes) != 0) fail_writing(path_, errno);
 }
 
 void OutputFile::write(std::span<const std::byte> bytes) {
@@ -56,7 +55,7 @@ void OutputFile::sync() {
 }
 
 AtomicOutputFile::AtomicOutputFile(const std::filesystem::path& path)
-    : path_(path), file_(str(path.string(), ".tmp", ::getpid()), OutputFile::Mode::kCreate) {}
+    : path_(path), file_(str(path.string(), ".tmp", ::getpid())) {}
 
 AtomicOutputFile::~AtomicOutputFile() {
   if (committed_) return;

@@ -5,35 +5,29 @@
 #include <span>
 #include <string>
 
-#include "core/base/unique_handle.h"
+#include "checkpoints/descriptor.h"
 
 namespace halo::checkpoints {
 
 /// A file written piece by piece. Every failure (a full disk) is an Error with the path and the system's reason.
 class OutputFile {
  public:
-  enum class Mode { kCreate, kExisting };
-
-  /// kCreate makes the file or empties it; kExisting opens one that is there.
-  OutputFile(std::filesystem::path path, Mode mode);
+  /// Makes the file or empties it.
+  explicit OutputFile(std::filesystem::path path);
 
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-  /// Asks the file system for this many bytes, so that a full disk shows before the work; where it cannot say, nothing.
+  /// Makes the file this long, of zeros, with space for all of it where the file system can promise that: so a full disk
+  /// or a limit of sizes shows before the work.
   void reserve(std::int64_t bytes);
-  void write(std::span<const std::byte> bytes);  // at the end of what was written by this call
+  void truncate(std::int64_t bytes);
+  void write(std::span<const std::byte> bytes);  // after what this call has written so far
   void write_at(std::int64_t offset, std::span<const std::byte> bytes);
   /// Makes the content durable.
   void sync();
 
  private:
-  struct DescriptorTraits {
-    using Raw = int;
-    static constexpr Raw kNull = -1;
-    static void close(Raw fd) noexcept;
-  };
-
   std::filesystem::path path_;
-  UniqueHandle<DescriptorTraits> file_;
+  Descriptor file_;
   std::int64_t end_ = 0;
 };
 

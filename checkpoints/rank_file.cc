@@ -1,8 +1,5 @@
 #include "checkpoints/rank_file.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -12,6 +9,7 @@
 #include <vector>
 
 #include "checkpoints/hdf5.h"
+#include "checkpoints/memory_file.h"
 #include "checkpoints/output_file.h"
 #include "checkpoints/regions.h"
 #include "core/base/crc32c.h"
@@ -110,15 +108,16 @@ PlannedValues create_dataset(hid_t file, const CreationProperties& properties,
           static_cast<std::int64_t>(offset)};
 }
 
-/// Everything but the values: HDF5 lays the file out and says where they belong. They are written past it, because
-/// libhdf5 cannot close a file that a full disk kept it from writing, and so that its lock is held for a moment only.
-std::vector<PlannedValues> lay_out(const std::filesystem::path& path,
-                                   std::span<const CheckpointPiece> pieces, RankReport& report) {
+/// Everything but the values: HDF5 lays the file out and says where they belong.
+std::vector<PlannedValues> lay_out(const std::string& path, std::span<const CheckpointPiece> pieces,
+                                   RankReport& report) {
   const Hdf5Session session;
+  // The driver over stdio takes a path as it is; the default one wants the file behind it to have a name.
   const Hdf5Properties access = without_locking();
+  hdf5_check(H5Pset_fapl_stdio(access.get()), "H5Pset_fapl_stdio");
   const CreationProperties properties;
-  const Hdf5File file(hdf5_check(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()),
-                                 str("cannot create ", path.string())));
+  const Hdf5File file(
+      hdf5_check(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), "H5Fcreate"));
   std::vector<PlannedValues> planned;
   std::map<std::string, std::pair<std::size_t, std::size_t>> known;  // tensor, pieces so far
   for (const CheckpointPiece& piece : pieces) {
@@ -140,8 +139,21 @@ std::vector<PlannedValues> lay_out(const std::filesystem::path& path,
     ++count;
     report.file.slices.push_back(slice);
   }
-  hdf5_check(H5Fflush(file.get(), H5F_SCOPE_LOCAL), str("cannot write ", path.string()));
+  hdf5_check(H5Fflush(file.get(), H5F_SCOPE_LOCAL), "H5Fflush");
   return planned;
+}
+
+/// A little more than a file of these pieces takes.
+std::int64_t most_bytes(std::span<const CheckpointPiece> pieces) {
+  constexpr std::int64_t kOfHdf5 = 16 << 10;       // measured: under 3 KiB
+  constexpr std::int64_t kOfOneDataset = 4 << 10;  // measured: under 2 KiB
+  std::int64_t bytes = kOfHdf5;
+  for (const CheckpointPiece& piece : pieces) {
+    const std::int64_t datasets = piece.m.empty() ? 1 : 3;
+    const auto name = static_cast<std::int64_t>(piece.name.size());
+    bytes += datasets * (static_cast<std::int64_t>(piece.master.bytes()) + kOfOneDataset + name);
+  }
+  return bytes;
 }
 
 std::string processor_name() {
@@ -187,15 +199,16 @@ RankReport write_rank_file(const std::filesystem::path& path, DType dtype,
     require_valid(piece, dtype);
     stored.push_back(piece);
   }
+  // libhdf5 works in memory and the values go past it: after a failed write, of a full disk, it can neither close its
+  // file nor end the process without a crash. Its lock is held for a moment only this way, too.
+  OutputFile file(path);
+  file.reserve(most_bytes(stored));
   RankReport report;
-  const std::vector<PlannedValues> planned = lay_out(path, stored, report);
-  OutputFile file(path, OutputFile::Mode::kExisting);
-  std::int64_t end = 0;
-  for (const PlannedValues& values : planned) {
-    end = std::max(end, values.offset + static_cast<std::int64_t>(values.bytes.size()));
-  }
-  file.reserve(end);
+  const MemoryFile layout;
+  const std::vector<PlannedValues> planned = lay_out(layout.path(), stored, report);
+  const std::int64_t bytes = layout.copy_to(file);
   for (const PlannedValues& values : planned) file.write_at(values.offset, values.bytes);
+  file.truncate(bytes);
   file.sync();
   const FileSum sum = sum_file(path);
   report.file.name = path.filename().string();
