@@ -50,7 +50,8 @@ using ConstBytes = std::span<const std::byte>;
 /// The algorithms, for two ranks and more. Buffers outlive the operation, or its destruction.
 /// Each rank sends its block straight to every other.
 [[nodiscard]] Operation all_gather(Channel channel, std::vector<Bytes> blocks);
-/// Each rank sends every other its block's pieces and sums its own in rank order; piece k + 1 travels while k is summed.
+/// Each rank sends every other its block's pieces and sums its own in rank order; piece k + 1 travels while k is
+/// summed.
 /// `out` may be this rank's block.
 [[nodiscard]] Operation reduce_scatter(Channel channel, Bytes out, std::vector<ConstBytes> blocks,
                                        Reduction reduction);

@@ -79,7 +79,8 @@ class Communicator {
   /// otherwise. Counts may be 0.
   [[nodiscard]] virtual Work reduce_scatter(TensorView out, TensorView in,
                                             std::span<const std::int64_t> counts, ReduceOp op) = 0;
-  /// `out` is flat, one block of counts[r] elements for each rank r; `in` (counts[rank()]) may be its own block of `out`.
+  /// `out` is flat, one block of counts[r] elements for each rank r; `in` (counts[rank()]) may be this rank's block of
+  /// `out`.
   [[nodiscard]] virtual Work all_gather(TensorView out, TensorView in,
                                         std::span<const std::int64_t> counts) = 0;
   [[nodiscard]] virtual Work broadcast(TensorView buffer, int root) = 0;

@@ -60,8 +60,8 @@ class MpiTransport final : public Transport {
     check_mpi(MPI_Comm_get_attr(comm_, MPI_TAG_UB, &limit, &found), "MPI_Comm_get_attr");
     max_tag_ = found != 0 ? *limit : 32767;  // what the standard promises
   }
-  // The communicator is left to MPI_Finalize, since MPI_Comm_free is collective. An abort that is still on its way keeps
-  // its memory for good.
+  // The communicator is left to MPI_Finalize, since MPI_Comm_free is collective. An abort that is still on its way
+  // keeps its memory for good.
   ~MpiTransport() override {
     for (auto& abort : aborts_) {
       if (abort->request != MPI_REQUEST_NULL) static_cast<void>(abort.release());

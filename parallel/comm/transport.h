@@ -8,7 +8,8 @@
 
 namespace halo::comm {
 
-/// One message under way. Destroying an unfinished request withdraws it, after which its buffer is not touched any more.
+/// One message under way. Destroying an unfinished request withdraws it, after which its buffer is not touched any
+/// more.
 class Request {
  public:
   Request() = default;
@@ -48,8 +49,8 @@ class Transport {
   virtual void send_abort(int to, const AbortNotice& notice) = 0;
   [[nodiscard]] virtual std::optional<AbortNotice> poll_abort() = 0;
 
-  /// Lets others run for a little, longer the longer no message has ended since `begin`, but not past an event since the
-  /// last watch().
+  /// Lets others run for a little, longer the longer no message has ended since `begin`, but not past an event since
+  /// the last watch().
   virtual void watch() = 0;
   virtual void pause(std::chrono::steady_clock::time_point begin) = 0;
   /// Something failed; when a peer may be gone, nothing may be done from now on that needs every rank.

@@ -48,8 +48,8 @@ TEST(CounterRngTest, KnowsFnv1a) {
   EXPECT_EQ(hash64("foobar"), 0x85944171f73967e8u);
 }
 
-/// Means and variances of n draws miss theirs by about sigma / sqrt(n); five of those is once in 2 million, and the draws
-/// are always the same.
+/// Means and variances of n draws miss theirs by about sigma / sqrt(n); five of those is once in 2 million, and the
+/// draws are always the same.
 TEST(CounterRngTest, UniformHasItsMomentsAndRange) {
   constexpr std::uint64_t kDraws = 200000;
   const CounterRng rng(1, "uniform");

@@ -5,8 +5,8 @@
 
 namespace halo::comm {
 
-/// One test of what a Communicator promises, run by every rank of "world". The same bodies run with ranks as threads and
-/// under mpirun, on any number of ranks.
+/// One test of what a Communicator promises, run by every rank of "world". The same bodies run with ranks as threads
+/// and under mpirun, on any number of ranks.
 struct Case {
   const char* name;
   void (*run)(Communicator& world);

@@ -42,8 +42,8 @@ extern "C" const char* __lsan_default_suppressions() {
          "leak:libhwloc\nleak:libfabric\nleak:libucs\nleak:libibverbs\nleak:libpsm";
 }
 
-/// Plug-ins that MPI has unloaded have no name to be suppressed by: those of its start are not looked at, and the search
-/// comes before its end.
+/// Plug-ins that MPI has unloaded have no name to be suppressed by: those of its start are not looked at, and the
+/// search comes before its end.
 class LeaksOfMpi {
  public:
   void starts() { __lsan_disable(); }
