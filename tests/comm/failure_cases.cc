@@ -45,6 +45,7 @@ void abort_reaches_those_who_come_late_and_splits(Communicator& world) {
   const auto child = world.split(0, -world.rank(), "child");
   const auto grandchild = child->split(0, child->rank(), "grandchild");
   if (world.size() == 1) return;
+  world.barrier().wait();  // nobody is splitting `child` any more
   if (world.rank() == 0) child->abort("early");
   world.barrier().wait();
   float value = 1;
