@@ -15,11 +15,11 @@ double mse_loss(TensorView dstudent, TensorView student, TensorView teacher, Ten
                 double gradient_scale, Stream& stream);
 
 /// Sum over rows of KL(softmax(teacher) || softmax(student)).
-/// Shapes student, teacher (N, V) logits; `student` is overwritten with its gradient gradient_scale * (softmax(student) -
-///        softmax(teacher)).
-/// Numerics with maxima m_s, m_t and l = (y-m_t)-(z-m_s): A = sum e^(y-m_t) l, KL = A/Z_t - ln Z_t + ln Z_s, where Z_s is
-///        near Z_t in the equal form without cancellation that sums e^(y-m_t) (l + e^-l - 1): small divergences keep
-///        their digits, equal logits give exactly 0. Terms are float32 (float64 in FP64), logits finite.
+/// Shapes student, teacher (N, V) logits; `student` is overwritten with its gradient
+///        gradient_scale * (softmax(student) - softmax(teacher)).
+/// Numerics with maxima m_s, m_t and l = (y-m_t)-(z-m_s): A = sum e^(y-m_t) l, KL = A/Z_t - ln Z_t + ln Z_s; where Z_s
+///        is near Z_t, in the equal form that sums e^(y-m_t) (l + e^-l - 1), which does not cancel: small divergences
+///        keep their digits, equal logits give exactly 0. Terms are float32 (float64 in FP64), logits finite.
 /// Source oracle `kl_loss`.
 double kl_loss(TensorView student, TensorView teacher, TensorView counted, double gradient_scale,
                Stream& stream);

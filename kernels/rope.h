@@ -18,8 +18,8 @@ void rope_tables(TensorView cos, TensorView sin, std::int64_t first_position, do
 /// Source   oracle `apply_rope`.
 void apply_rope(TensorView x, TensorView cos, TensorView sin, bool inverse, Stream& stream);
 
-/// HyPE's logits scaling: x[t] *= log(first_position + t + base) / log(base), in float64 (one rounding). x (T, B, H, K).
-/// Source: HALO, arXiv 2601.22156; oracle `attn_mixer` (scaling). Throws Error unless base > 1.
+/// HyPE's logits scaling: x[t] *= log(first_position + t + base) / log(base), in float64 (one rounding).
+/// x (T, B, H, K). Source: HALO, arXiv 2601.22156; oracle `attn_mixer` (scaling). Throws Error unless base > 1.
 void scale_by_position(TensorView x, std::int64_t first_position, double base, Stream& stream);
 
 namespace cpu {

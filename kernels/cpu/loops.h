@@ -9,8 +9,8 @@ namespace halo::kernels::cpu {
 
 inline constexpr std::int64_t kBlock = 4096;  // elements; a few of these fit the first cache
 
-/// body(block, begin, end) for each block of kBlock elements of [0, n). Cuts depend on n alone, never on the threads, so
-/// no element moves between the vector part of a loop and its scalar rest: bits repeat.
+/// body(block, begin, end) for each block of kBlock elements of [0, n). Cuts depend on n alone, never on the threads,
+/// so no element moves between the vector part of a loop and its scalar rest: bits repeat.
 template <class Body>
 void for_each_block(std::int64_t n, std::int64_t cost, Stream& stream, Body&& body) {
   const std::int64_t blocks = (n + kBlock - 1) / kBlock;

@@ -12,7 +12,8 @@
 namespace halo::kernels::cpu {
 namespace {
 
-/// Odd rounding keeps, in the last bit, that something was cut off: a second rounding to 16 bits is then as good as one.
+/// Odd rounding keeps, in the last bit, that something was cut off: a second rounding to 16 bits is then as good as
+/// one.
 float round_to_odd(double value) {
   const auto nearest = static_cast<float>(value);
   if (static_cast<double>(nearest) == value || std::isnan(value)) return nearest;

@@ -13,8 +13,8 @@
 namespace halo::kernels {
 
 /// Expects |actual - expected| <= units * epsilon of T * magnitude, element by element. The magnitude is the sum of the
-/// absolute values of the terms that make the element, so `units` counts the roundings on the way to it. What T cannot hold
-/// as a normal number may be lost.
+/// absolute values of the terms that make the element, so `units` counts the roundings on the way to it. What T cannot
+/// hold as a normal number may be lost.
 template <class T>
 void expect_within(std::string_view name, const std::vector<T>& actual,
                    const std::vector<double>& expected, const std::vector<double>& magnitude,

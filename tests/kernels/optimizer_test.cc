@@ -64,8 +64,8 @@ TYPED_TEST(OptimizerTest, AdamWEqualsThePlainUpdate) {
       const auto grad = gradient_of_step<T>(n, t);
       state.step(grad, step_at(t), stream);
       plain_step(expected, converted<double>(grad), step_at(t));
-      // A step rounds master twice (a unit of its value in all) and moves it by at most 2 lr <= 0.02, with a dozen units
-      // of relative error in that.
+      // A step rounds master twice (a unit of its value in all) and moves it by at most 2 lr <= 0.02, with a dozen
+      // units of relative error in that.
       expect_within("master", state.master, expected.master, size, 2 * static_cast<double>(t));
     }
     std::vector<double> ones(static_cast<std::size_t>(n),
