@@ -60,6 +60,7 @@ void differentiate_row(T* p, T* dp, std::int64_t n, const KeyRange& seen, T lse,
   }
   std::fill_n(p, seen.begin, T{0});
   std::fill_n(dp, seen.begin, T{0});
+#pragma omp simd
   for (std::int64_t i = seen.begin; i < seen.end; ++i) {
     p[i] = exp_approx(p[i] - lse);
     dp[i] = scale * p[i] * (dp[i] - delta);
