@@ -2,10 +2,12 @@
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <google/protobuf/text_format.h>
 
+#include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <optional>
-#include <regex>
 #include <set>
+#include <span>
 #include <utility>
 
 #include "core/base/error.h"
@@ -19,6 +21,7 @@ namespace {
 namespace pb = google::protobuf;
 
 constexpr std::size_t kMaxConfigBytes = 4 << 20;
+constexpr std::size_t kMaxMessage = 1000;  // of what the parser says, which quotes the text
 constexpr std::string_view kAutoField =
     "first_sample";  // the integer field that also takes the word AUTO
 
@@ -76,24 +79,36 @@ std::string unknown_value(const std::string& value, const std::string& field) {
              " (", list, ')');
 }
 
+/// The two texts X and Y of a message "<before>X<between>Y<after>"; nothing for other messages.
+std::optional<std::pair<std::string, std::string>> two_words(std::string_view message,
+                                                             std::string_view before,
+                                                             std::string_view between,
+                                                             std::string_view after) {
+  if (!message.starts_with(before)) return std::nullopt;
+  message.remove_prefix(before.size());
+  const std::size_t middle = message.find(between);
+  if (middle == std::string_view::npos) return std::nullopt;
+  std::string_view second = message.substr(middle + between.size());
+  if (!second.ends_with(after)) return std::nullopt;
+  second.remove_suffix(after.size());
+  return std::pair(std::string(message.substr(0, middle)), std::string(second));
+}
+
 /// The parser's message in this project's words.
 std::string explain(const std::string& message) {
-  static const std::regex field(
-      R"re(Message type "(?:[\w.]*\.)?(\w+)" has no field named "(.*)"\.)re");
-  static const std::regex value(R"re(Unknown enumeration value of "(.*)" for field "(\w+)"\.)re");
-  std::smatch match;
-  if (message.size() < 1000 && std::regex_match(message, match, field)) {
+  if (const auto words = two_words(message, "Message type \"", "\" has no field named \"", "\".")) {
     std::string found;
     std::set<const pb::Descriptor*> seen;
     for_each_type(*Config::descriptor(), seen, [&](const pb::Descriptor& type) {
-      if (type.name() == match[1]) found = unknown_field(type, match[2]);
+      if (type.full_name() == words->first) found = unknown_field(type, words->second);
     });
     if (!found.empty()) return found;
   }
-  if (message.size() < 1000 && std::regex_match(message, match, value)) {
-    return unknown_value(match[1], match[2]);
+  if (const auto words =
+          two_words(message, "Unknown enumeration value of \"", "\" for field \"", "\".")) {
+    return unknown_value(words->first, words->second);
   }
-  return message.substr(0, 1000);
+  return message;
 }
 
 /// Keeps the first error: what follows it is a consequence.
@@ -162,17 +177,33 @@ struct Segment {
   std::string index;  // between brackets; empty without
 };
 
+/// "name" or "name[index]".
+Segment parse_segment(std::string_view part) {
+  const auto is_word = [](std::string_view text, std::string_view more) {
+    return !text.empty() && std::ranges::all_of(text, [&](unsigned char c) {
+      return c < 0x80 &&
+             (std::isalnum(c) != 0 || more.find(static_cast<char>(c)) != std::string_view::npos);
+    });
+  };
+  const std::size_t bracket = std::min(part.find('['), part.size());
+  Segment segment{std::string(part.substr(0, bracket)), ""};
+  bool ok = is_word(segment.name, "_");
+  if (bracket < part.size()) {
+    segment.index = part.substr(bracket + 1);
+    ok = ok && segment.index.ends_with(']');
+    if (ok) segment.index.pop_back();
+    ok = ok && is_word(segment.index, "_-");
+  }
+  HALO_REQUIRE_INPUT(ok, str('"', part, "\" is no field, field[index] or job[name]"));
+  return segment;
+}
+
 std::vector<Segment> split_path(std::string_view path) {
   std::vector<Segment> segments;
-  static const std::regex segment(R"re((\w+)(?:\[([\w-]+)\])?)re");
   std::size_t begin = 0;
   while (begin <= path.size()) {
     const std::size_t end = std::min(path.find('.', begin), path.size());
-    const std::string part(path.substr(begin, end - begin));
-    std::smatch match;
-    HALO_REQUIRE_INPUT(part.size() < 200 && std::regex_match(part, match, segment),
-                       str('"', part.substr(0, 200), "\" is no field, field[index] or job[name]"));
-    segments.push_back({match[1], match[2]});
+    segments.push_back(parse_segment(path.substr(begin, end - begin)));
     begin = end + 1;
   }
   return segments;
@@ -216,9 +247,10 @@ void set_one(pb::Message& message, const pb::FieldDescriptor& field, std::string
   pb::TextFormat::Parser parser;
   parser.RecordErrorsTo(&errors);
   const bool ok = parser.ParseFieldValueFromString(value, &field, &message);
-  HALO_REQUIRE_INPUT(ok && !errors.error(),
-                     str('"', value.substr(0, 200), "\" does not fit ", field.name(),
-                         errors.error() ? ": " + explain(errors.error()->message) : ""));
+  HALO_REQUIRE_INPUT(
+      ok && !errors.error(),
+      str('"', value.substr(0, 200), "\" does not fit ", field.name(),
+          errors.error() ? ": " + explain(errors.error()->message.substr(0, kMaxMessage)) : ""));
 }
 
 void set_list(pb::Message& message, const pb::FieldDescriptor& field, std::string_view value) {
@@ -298,7 +330,7 @@ Config parse_config(std::string_view text, std::string_view name) {
   if (!errors.error()) throw InputError(str(name, ": no config in text format"));
   const FirstError::Where& where = *errors.error();
   const std::string place = where.line < 0 ? "" : str(':', where.line + 1, ':', where.column + 1);
-  throw InputError(str(name, place, ": ", explain(where.message)));
+  throw InputError(str(name, place, ": ", explain(where.message.substr(0, kMaxMessage))));
 }
 
 Config read_config(const std::string& path) { return parse_config(read_file(path), path); }
