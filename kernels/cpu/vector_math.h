@@ -7,8 +7,9 @@ namespace halo::kernels::cpu {
 
 // Elementary functions written so that loops over them vectorise: no branches, no tables, no calls.
 
-/// e^x in float32 with an error below 1.1 ulp for x >= -87.3; 0 for what would be below the normal range, infinity above
-/// it, NaN for NaN. x = n ln 2 + r with |r| <= ln 2 / 2; e^r by its Taylor polynomial of degree 7, times 2^n in two steps.
+/// e^x in float32 with an error below 1.1 ulp for x >= -87.3; 0 for what would be below the normal range, infinity
+/// above it, NaN for NaN. x = n ln 2 + r with |r| <= ln 2 / 2; e^r by its Taylor polynomial of degree 7, times 2^n in
+/// two steps.
 inline float exp_approx(float x) {
   constexpr float kLog2E = 1.44269504088896341f;
   constexpr float kLn2High = 0.693145751953125f;         // few bits, so that n * kLn2High is exact
