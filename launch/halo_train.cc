@@ -87,31 +87,24 @@ bool first_rank_reports(comm::Communicator& world) {
 
 int run_on(comm::MpiSession& session, const Options& options) {
   const auto world = session.world();
-  int code = 0;
-  bool told = false;
-  const int rank = world->rank();
-  const auto body = [&] {
-    run(options, *world);
-    return 0;
-  };
-  const std::string name = world->size() == 1 ? "halo_train" : str("halo_train: rank ", rank);
-  try {
-    body();
-    return 0;
-  } catch (const comm::PeerFailed& error) {
-    code = launch::kExitFailure;
-    told = std::string_view(error.what()).find("abort") != std::string_view::npos;
-  } catch (const InputError& error) {
-    code = launch::kExitBadInput;
-    if (rank == 0) world->abort(error.what());
-    told = rank != 0 && first_rank_reports(*world);
-    if (!told) launch::run_guarded(name, [&]() -> int { throw; });
-  } catch (const std::exception& error) {
-    code = launch::kExitFailure;
-    world->abort(error.what());
-    launch::run_guarded(name, [&]() -> int { throw; });
-  }
-  if (world->size() > 1) comm::MpiSession::leave(code);
+  const std::string name =
+      world->size() == 1 ? "halo_train" : str("halo_train: rank ", world->rank());
+  const int code = launch::run_guarded(name, [&] {
+    try {
+      run(options, *world);
+      return 0;
+    } catch (const comm::PeerFailed&) {
+      throw;
+    } catch (const InputError& error) {
+      if (world->rank() == 0) world->abort(error.what());
+      if (world->rank() != 0 && first_rank_reports(*world)) return launch::kExitBadInput;
+      throw;
+    } catch (const std::exception& error) {
+      world->abort(error.what());
+      throw;
+    }
+  });
+  if (code != 0 && world->size() > 1) comm::MpiSession::leave(code);
   return code;
 }
 

@@ -1,5 +1,6 @@
 #include "launch/progress.h"
 
+#include <fcntl.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -117,6 +118,14 @@ void Progress::note(const std::string& text) {
 
 bool is_terminal(std::FILE* stream) {
   if (::isatty(::fileno(stream)) == 0) return false;
+  // mpirun gives each rank a terminal of its own, wherever its own output goes.
+  if (std::getenv("OMPI_COMM_WORLD_RANK") != nullptr) {
+    const std::string launcher = "/proc/" + std::to_string(::getppid()) + "/fd/1";
+    const int out = ::open(launcher.c_str(), O_WRONLY | O_NOCTTY | O_CLOEXEC);
+    const bool terminal = out >= 0 && ::isatty(out) != 0;
+    if (out >= 0) ::close(out);
+    if (!terminal) return false;
+  }
   const char* kind = std::getenv("TERM");
   return kind == nullptr || std::string_view(kind) != "dumb";
 }

@@ -18,7 +18,7 @@ find . -type f \( -name '*.h' -o -name '*.cc' -o -name '*.cu' -o -name '*.cuh' \
       may["data"] = "core/base"
       may["parallel"] = may["kernels"] " kernels parallel/comm"
       may["checkpoints"] = may["parallel"] " parallel"
-      may["core/model"] = may["parallel"] " parallel"
+      may["core/model"] = may["parallel"] " parallel checkpoints"
       may["core/train"] = may["core/model"] " data checkpoints core/model"
       may["core/infer"] = may["core/train"]
       may["core/halo"] = may["core/train"] " core/train core/infer"
