@@ -1,7 +1,7 @@
 #pragma once
 #include <map>
 
-#include "core/model/transformer.h"
+#include "core/halo/student_pass.h"
 #include "core/train/stage.h"
 
 namespace halo::method {
@@ -15,7 +15,7 @@ class DistillStage final : public train::Stage {
                const model::ParameterSet& parameters, bool recompute, Stream& stream);
 
   std::string_view name() const override { return "distill"; }
-  const model::ModelConfig& student_config() const override { return student_.config(); }
+  const model::ModelConfig& student_config() const override { return student_.student().config(); }
   const model::ParameterSet& trained() const override { return parameters_; }
   train::StageActions actions() const override {
     return {.teacher_forward = true, .backward = true};
@@ -30,19 +30,11 @@ class DistillStage final : public train::Stage {
   double flops_per_token(std::int64_t sequence_length) const override;
 
  private:
-  struct InFlight {
-    Tensor d;  // the gradient of the student's final hidden states
-    model::Transformer::Saved saved;
-  };
-  model::Sequence sequence_of(const data::MicroBatch& batch);
-
-  const model::Transformer &teacher_, &student_;
+  const model::Transformer& teacher_;
+  StudentPass student_;
   const model::ParameterSet& parameters_;
-  bool recompute_;
-  model::RopeTables rope_;
   Stream& stream_;
   std::map<int, Tensor> teacher_hidden_;  // by micro-batch
-  std::map<int, InFlight> in_flight_;     // likewise
 };
 
 }  // namespace halo::method

@@ -1,8 +1,7 @@
 #pragma once
-#include <map>
 #include <string>
 
-#include "core/model/transformer.h"
+#include "core/halo/student_pass.h"
 #include "core/train/stage.h"
 
 namespace halo::method {
@@ -16,7 +15,7 @@ class FinetuneStage final : public train::Stage {
                 const model::ParameterSet& parameters, bool recompute, Stream& stream);
 
   std::string_view name() const override { return name_; }
-  const model::ModelConfig& student_config() const override { return student_.config(); }
+  const model::ModelConfig& student_config() const override { return student_.student().config(); }
   const model::ParameterSet& trained() const override { return parameters_; }
   train::StageActions actions() const override {
     return {.teacher_forward = false, .backward = true};
@@ -28,19 +27,10 @@ class FinetuneStage final : public train::Stage {
   double flops_per_token(std::int64_t sequence_length) const override;
 
  private:
-  struct InFlight {
-    Tensor d;
-    model::Transformer::Saved saved;
-  };
-  model::Sequence sequence_of(const data::MicroBatch& batch);
-
   std::string name_;
-  const model::Transformer& student_;
+  StudentPass student_;
   const model::ParameterSet& parameters_;
-  bool recompute_;
-  model::RopeTables rope_;
   Stream& stream_;
-  std::map<int, InFlight> in_flight_;  // by micro-batch
 };
 
 }  // namespace halo::method

@@ -82,18 +82,27 @@ std::vector<ScoredBatch> scored_batches(std::span<const ScoredSequence> sequence
 
 void score_batch(std::span<SequenceScore> scores, const ScoredBatch& batch, TensorView h,
                  const model::Head& head, Stream& stream) {
-  const auto rows = static_cast<std::size_t>(batch.T * batch.B);
-  std::vector<double> loss(rows);
-  std::vector<std::int32_t> greedy(rows);
-  const Shape shape{batch.T * batch.B};
-  head.log_likelihood(view(loss.data(), shape), view(greedy.data(), shape), h,
-                      view(batch.labels.data(), shape), stream);
-  for (std::size_t i = 0; i < rows; ++i) {
-    if (batch.labels[i] < 0) continue;
-    SequenceScore& score = scores[batch.sequences[i % batch.sequences.size()]];
-    score.log_likelihood -= loss[i];
+  std::vector<std::size_t> scored;  // the rows that have a label: the head sees no others
+  for (std::size_t i = 0; i < batch.labels.size(); ++i) {
+    if (batch.labels[i] >= 0) scored.push_back(i);
+  }
+  const Shape shape{static_cast<std::int64_t>(scored.size())};
+  Tensor rows(stream, {shape[0], h.dim(1)}, h.dtype);
+  std::vector<std::int32_t> labels, greedy(scored.size());
+  for (const std::size_t i : scored) {
+    const auto at = static_cast<std::int64_t>(labels.size());
+    copy(rows.view().slice(0, at, at + 1),
+         h.slice(0, static_cast<std::int64_t>(i), static_cast<std::int64_t>(i) + 1), stream);
+    labels.push_back(batch.labels[i]);
+  }
+  std::vector<double> loss(scored.size());
+  head.log_likelihood(view(loss.data(), shape), view(greedy.data(), shape), rows,
+                      view(labels.data(), shape), stream);
+  for (std::size_t k = 0; k < scored.size(); ++k) {
+    SequenceScore& score = scores[batch.sequences[scored[k] % batch.sequences.size()]];
+    score.log_likelihood -= loss[k];
     score.tokens += 1;
-    score.greedy_matches += greedy[i] == batch.labels[i] ? 1 : 0;
+    score.greedy_matches += greedy[k] == labels[k] ? 1 : 0;
   }
 }
 

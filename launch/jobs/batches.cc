@@ -12,9 +12,14 @@ namespace {
 
 using Sources = std::vector<std::shared_ptr<const data::TokenSource>>;
 
-Sources open_sources(const std::vector<std::string>& paths) {
+/// The first rank checks each file before any rank opens it with libhdf5, which is not hardened.
+Sources open_sources(const std::vector<std::string>& paths, comm::Communicator& world) {
+  if (world.rank() == 0) {
+    for (const std::string& path : paths) data::check_token_file(path);
+  }
+  world.barrier().wait();
   Sources sources;
-  for (const std::string& path : paths) sources.push_back(data::open_token_file(path));
+  for (const std::string& path : paths) sources.push_back(std::make_shared<data::TokenFile>(path));
   return sources;
 }
 
@@ -38,7 +43,8 @@ data::BatchPlan plan_of(std::int64_t sequences, std::int64_t micro, std::int64_t
 data::BatchReader training_reader(const JobContext& context) {
   const proto::Train& train = context.job.train();
   const proto::Data& data = train.data();
-  const Sources sources = open_sources({data.tokens().begin(), data.tokens().end()});
+  const Sources sources =
+      open_sources({data.tokens().begin(), data.tokens().end()}, context.world());
   data::SamplerOptions sampling;
   sampling.length = data.sequence_length();
   sampling.shuffle = data.shuffle();
@@ -63,6 +69,7 @@ std::int64_t micro_sequences(const proto::Batch& batch, int data_ranks) {
 
 Batches::Batches(const JobContext& context, std::int64_t first_step) {
   const proto::Train& train = context.job.train();
+  tell_repeats_ = context.is_first_rank();
   if (train.validation().tokens_size() > 0) {
     const proto::Validation& v = train.validation();
     const std::int64_t length =
@@ -75,8 +82,8 @@ Batches::Batches(const JobContext& context, std::int64_t first_step) {
 
 std::vector<data::MicroBatch> Batches::next() {
   std::vector<data::MicroBatch> batches = loader_->next();
-  if (loader_->repeated() && !warned_) {
-    warned_ = true;
+  if (loader_->repeated() && tell_repeats_) {
+    tell_repeats_ = false;
     LOG(WARNING) << "the token files hold fewer tokens than the steps need: step "
                  << batches.front().step << " begins to read them again";
   }
@@ -87,7 +94,7 @@ std::vector<data::MicroBatch> held_out_batches(const std::vector<std::string>& t
                                                std::int64_t sequences, std::int64_t length,
                                                std::int64_t micro,
                                                const parallel::DeviceMesh& mesh) {
-  const Sources sources = open_sources(tokens);
+  const Sources sources = open_sources(tokens, mesh.world());
   data::SamplerOptions sampling;
   sampling.length = length;
   const data::Sampler sampler = make_sampler(sources, sampling);

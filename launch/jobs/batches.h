@@ -19,7 +19,7 @@ class Batches {
  private:
   std::unique_ptr<data::Loader> loader_;
   std::vector<data::MicroBatch> validation_;
-  bool warned_ = false;  // that tokens are read again
+  bool tell_repeats_ = false;  // when tokens are first read again
 };
 
 /// The first `sequences` samples of token files as this rank's micro-batches, for evaluation.
