@@ -7,6 +7,7 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <fstream>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
@@ -15,7 +16,8 @@ namespace halo::test {
 namespace fs = std::filesystem;
 
 fs::path program(const std::string& name) { return fs::path(HALO_PROGRAMS) / name; }
-fs::path data_file(const std::string& name) { return fs::path(HALO_DATA_FILES) / name; }
+fs::path source_file(const std::string& name) { return fs::path(HALO_SOURCE) / name; }
+fs::path data_file(const std::string& name) { return source_file("tests/data_files/" + name); }
 
 RunningProgram::RunningProgram(const std::vector<std::string>& command, const fs::path& output)
     : output_(output) {
@@ -37,11 +39,38 @@ RunningProgram::RunningProgram(const std::vector<std::string>& command, const fs
 
 RunningProgram::~RunningProgram() {
   if (pid_ <= 0) return;
-  ::kill(pid_, SIGKILL);
+  kill_all();
   ::waitpid(pid_, nullptr, 0);
 }
 
 void RunningProgram::signal(int number) const { ::kill(pid_, number); }
+
+std::vector<int> RunningProgram::children() const {
+  std::vector<int> found;
+  for (const auto& entry : fs::directory_iterator("/proc")) {
+    const int process = std::atoi(entry.path().filename().c_str());
+    if (process <= 0) continue;
+    std::string line;
+    std::getline(std::ifstream(entry.path() / "stat"), line);  // PID (NAME) STATE PARENT ...
+    const std::size_t name_end = line.rfind(')');
+    if (name_end == std::string::npos || name_end + 4 >= line.size()) continue;
+    if (std::atoi(line.c_str() + name_end + 4) == pid_) found.push_back(process);
+  }
+  return found;
+}
+
+void RunningProgram::kill_all() const {
+  const std::vector<int> ranks = children();  // before they lose their parent
+  ::kill(pid_, SIGKILL);
+  for (const int rank : ranks) ::kill(rank, SIGKILL);
+}
+
+bool RunningProgram::has_ended() const {
+  siginfo_t info{};
+  HALO_REQUIRE(::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0,
+               "waitid failed");
+  return info.si_pid == pid_;
+}
 
 ProgramResult RunningProgram::wait() {
   int status = 0;

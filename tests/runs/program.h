@@ -22,10 +22,15 @@ class RunningProgram {
   RunningProgram(const std::vector<std::string>& command, const std::filesystem::path& output);
   RunningProgram(const RunningProgram&) = delete;
   RunningProgram& operator=(const RunningProgram&) = delete;
-  ~RunningProgram();  // kills it when it still runs
+  ~RunningProgram();  // kills all of it when it still runs
 
   [[nodiscard]] int pid() const { return pid_; }
   void signal(int number) const;
+  /// The ids of the processes that it started and that still run: mpirun's ranks on this host.
+  [[nodiscard]] std::vector<int> children() const;
+  /// SIGKILL to it and to its children.
+  void kill_all() const;
+  [[nodiscard]] bool has_ended() const;
   [[nodiscard]] ProgramResult wait();
 
  private:
@@ -54,6 +59,8 @@ class TestFolder {
   std::filesystem::path path_;
 };
 
+/// A file of the source tree.
+[[nodiscard]] std::filesystem::path source_file(const std::string& name);
 /// A file of tests/data_files.
 [[nodiscard]] std::filesystem::path data_file(const std::string& name);
 
