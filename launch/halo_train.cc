@@ -2,6 +2,7 @@
 // the same output ended.
 #include <CLI/CLI.hpp>
 #include <csignal>
+#include <functional>
 #include <iostream>
 #include <thread>
 
@@ -67,41 +68,61 @@ void run(const Options& options, comm::Communicator& world) {
     if (world.rank() == 0) std::cout << launch::dry_run(config, world.size());
     return;
   }
-  for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) std::signal(signal, on_signal);
   launch::run_jobs(config, world, stop_requested);
 }
 
-/// Whether rank 0 reports a failure of its own within two seconds: bad input fails on every rank, and is told once.
-bool first_rank_reports(comm::Communicator& world) {
+/// Whether, within two seconds, `poll` throws PeerFailed, or mpirun ends this rank, as it does after the first failure.
+bool fails_elsewhere(const std::function<void()>& poll) {
   try {
-    comm::Work barrier = world.barrier();
-    for (int i = 0; i < 200; ++i) {
-      if (barrier.test()) return false;
+    for (int i = 0; i < 200 && !stop_requested; ++i) {
+      poll();
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
   } catch (const comm::PeerFailed&) {
     return true;
   }
-  return false;
+  return stop_requested;
+}
+
+/// Whether rank 0 reports a failure: most fail on every rank, and are told once. Listens by a receive that nothing
+/// answers, so that rank 0 may be anywhere.
+bool first_rank_reports(comm::Communicator& world) {
+  std::int32_t nothing = 0;
+  const comm::Message from_first{0, view(&nothing, {1})};
+  bool reports = false;
+  try {
+    comm::Work listening = world.exchange({}, {&from_first, 1});
+    reports = fails_elsewhere([&] { listening.test(); });
+    throw InputError("");  // withdraws the receive
+  } catch (const Error&) {
+  }
+  return reports;
 }
 
 int run_on(comm::MpiSession& session, const Options& options) {
   const auto world = session.world();
   const std::string name =
       world->size() == 1 ? "halo_train" : str("halo_train: rank ", world->rank());
+  const auto end = [&](const std::exception& error, int code) {
+    if (world->rank() != 0 && first_rank_reports(*world)) {
+      fails_elsewhere([] {});  // after rank 0
+      return code;
+    }
+    world->abort(error.what());
+    throw;
+  };
   const int code = launch::run_guarded(name, [&] {
     try {
       run(options, *world);
       return 0;
     } catch (const comm::PeerFailed&) {
+      // The exit code of the first rank that ends is mpirun's: that must be the one with the failure.
+      if (fails_elsewhere([] {})) return launch::kExitFailure;
       throw;
     } catch (const InputError& error) {
-      if (world->rank() == 0) world->abort(error.what());
-      if (world->rank() != 0 && first_rank_reports(*world)) return launch::kExitBadInput;
-      throw;
+      return end(error, launch::kExitBadInput);
     } catch (const std::exception& error) {
-      world->abort(error.what());
-      throw;
+      return end(error, launch::kExitFailure);
     }
   });
   if (code != 0 && world->size() > 1) comm::MpiSession::leave(code);
@@ -121,6 +142,7 @@ int main(int argc, char** argv) {
   add_options(app, options);
   int code = 0;
   app.callback([&] {
+    for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) std::signal(signal, on_signal);
     comm::MpiSession session;
     code = run_on(session, options);
   });

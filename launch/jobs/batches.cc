@@ -67,7 +67,7 @@ std::int64_t micro_sequences(const proto::Batch& batch, int data_ranks) {
   return std::clamp<std::int64_t>(a_rank, 1, 4);
 }
 
-Batches::Batches(const JobContext& context, std::int64_t first_step) {
+Batches::Batches(const JobContext& context, std::int64_t vocab_size, std::int64_t first_step) {
   const proto::Train& train = context.job.train();
   tell_repeats_ = context.is_first_rank();
   if (train.validation().tokens_size() > 0) {
@@ -76,8 +76,11 @@ Batches::Batches(const JobContext& context, std::int64_t first_step) {
         v.sequence_length() > 0 ? v.sequence_length() : train.data().sequence_length();
     validation_ = held_out_batches({v.tokens().begin(), v.tokens().end()}, v.sequences(), length,
                                    micro_sequences(train.batch(), 1), context.mesh);
+    require_vocabulary({v.tokens().begin(), v.tokens().end()}, vocab_size);
   }
-  loader_ = std::make_unique<data::Loader>(training_reader(context), first_step, train.steps());
+  data::BatchReader reader = training_reader(context);
+  require_vocabulary({train.data().tokens().begin(), train.data().tokens().end()}, vocab_size);
+  loader_ = std::make_unique<data::Loader>(std::move(reader), first_step, train.steps());
 }
 
 std::vector<data::MicroBatch> Batches::next() {
@@ -88,6 +91,15 @@ std::vector<data::MicroBatch> Batches::next() {
                  << batches.front().step << " begins to read them again";
   }
   return batches;
+}
+
+void require_vocabulary(const std::vector<std::string>& tokens, std::int64_t vocab_size) {
+  for (const std::string& path : tokens) {
+    const std::int64_t size = data::TokenFile(path).vocab_size();
+    HALO_REQUIRE_INPUT(size <= vocab_size,
+                       str(path, ": its vocabulary of ", size,
+                           " tokens is larger than the model's of ", vocab_size));
+  }
 }
 
 std::vector<data::MicroBatch> held_out_batches(const std::vector<std::string>& tokens,

@@ -10,8 +10,9 @@ namespace halo::launch {
 /// The token batches of a training job on this rank: those of its steps in order, and its validation set.
 class Batches {
  public:
-  /// Starts at `first_step`. Throws InputError for token files that are damaged, too short or of another vocabulary.
-  Batches(const JobContext& context, std::int64_t first_step);
+  /// Starts at `first_step`. Throws InputError for token files that are damaged, too short or of a larger vocabulary than
+  /// the model's.
+  Batches(const JobContext& context, std::int64_t vocab_size, std::int64_t first_step);
 
   [[nodiscard]] std::vector<data::MicroBatch> next();
   [[nodiscard]] const std::vector<data::MicroBatch>& validation() const { return validation_; }
@@ -28,6 +29,10 @@ class Batches {
                                                              std::int64_t length,
                                                              std::int64_t micro_sequences,
                                                              const parallel::DeviceMesh& mesh);
+
+/// Throws InputError when a token file's vocabulary is larger than the model's, which has no embedding for the rest.
+/// After held_out_batches, which has checked the files.
+void require_vocabulary(const std::vector<std::string>& tokens, std::int64_t vocab_size);
 
 /// What a micro-batch holds at most, from the config: its own number, or up to 4 sequences.
 [[nodiscard]] std::int64_t micro_sequences(const proto::Batch& batch, int data_ranks);

@@ -91,11 +91,15 @@ JobOutcome run_evaluate_job(const JobContext& context) {
   }
   std::vector<ModelEvaluation> results;
   for (const std::string& reference : evaluate.models()) {
+    if (context.stop_agreed()) return JobOutcome::kStopped;
     const EvaluatedModel model = load(context, reference);
+    require_vocabulary({evaluate.tokens().begin(), evaluate.tokens().end()},
+                       model.transformer().config().vocab_size);
     results.push_back(evaluate_model(context, model, batches, tasks));
   }
-  if (context.is_first_rank())
-    write_file_atomically(context.folder().result(), evaluations_to_json(results));
+  if (!context.is_first_rank()) return JobOutcome::kDone;
+  context.begin_folder();
+  write_file_atomically(context.folder().result(), evaluations_to_json(results));
   return JobOutcome::kDone;
 }
 

@@ -24,6 +24,7 @@ JobOutcome run_export_job(const JobContext& context) {
   const proto::Export& spec = context.job.export_();
   const ModelSource source = open_model(spec.from(), context.config.output());
   export_model(source, {spec.to(), dtype_of(spec.dtype()), spec.attn_logits_scaling()});
+  context.begin_folder();
   write_file_atomically(context.folder().result(), str("{\"exported_to\": \"", spec.to(), "\"}\n"));
   return JobOutcome::kDone;
 }

@@ -27,6 +27,12 @@ struct JobContext {
   }
   [[nodiscard]] std::uint64_t seed() const { return static_cast<std::uint64_t>(config.seed()); }
   [[nodiscard]] DType dtype() const;
+
+  /// Makes the job's folder and stores the job's config in it, which later runs are compared with: on rank 0, once the
+  /// job's input has proven good.
+  void begin_folder() const;
+  /// Whether a signal asked any rank to end. Collective.
+  [[nodiscard]] bool stop_agreed() const;
 };
 
 enum class JobOutcome : std::uint8_t { kDone, kStopped };

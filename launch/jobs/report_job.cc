@@ -10,6 +10,7 @@ JobOutcome run_report_job(const JobContext& context) {
   if (!context.is_first_rank()) return JobOutcome::kDone;
   const Report report = collect_report(context.config, context.world().size());
   const std::filesystem::path page = std::filesystem::path(context.config.output()) / "report.html";
+  context.begin_folder();
   write_file_atomically(page, to_html(report));
   std::cout << '\n'
             << to_text_table(report) << "\nThe same with plots: " << page.string() << std::endl;

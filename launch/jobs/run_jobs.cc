@@ -1,6 +1,7 @@
 #include "launch/jobs/run_jobs.h"
 
-#include <glog/logging.h>
+#include <array>
+#include <iostream>
 
 #include "checkpoints/checkpoint_folder.h"
 #include "core/base/file.h"
@@ -35,6 +36,21 @@ void require_this_build(const Config& config, const proto::Job& job) {
                      str("job ", job.name(), ": layout: pipeline ", l.pipeline(), ", context ",
                          l.context(), ", tensor ", l.tensor(),
                          ": this version runs data parallelism alone; leave the others at 1"));
+}
+
+/// Files that people give must be there before the first job, not only when the job that reads them begins.
+void require_files(const proto::Job& job) {
+  const auto require = [&](const auto& paths) {
+    for (const std::string& path : paths) {
+      HALO_REQUIRE_INPUT(fs::exists(path), str(path, ": job ", job.name(), ": no such file"));
+    }
+  };
+  require(job.train().data().tokens());
+  require(job.train().validation().tokens());
+  require(job.select().tasks());
+  require(job.evaluate().tokens());
+  require(job.evaluate().tasks());
+  if (job.select().has_scores()) require(std::array{job.select().scores()});
 }
 
 void refuse_changes(const JobFolder& folder, const Config& now) {
@@ -81,14 +97,26 @@ bool agreed(bool value, comm::Communicator& world) {
   return flag != 0;
 }
 
-void store_config(const JobFolder& folder, const Config& config) {
-  fs::create_directories(folder.path());
-  write_file_atomically(folder.config(), to_text(config));
+void say_stopped(const JobContext& context) {
+  if (!context.is_first_rank()) return;
+  std::cout << "stopped as asked before the end of job " << context.job.name()
+            << "; the same command goes on from there" << std::endl;
 }
 
 }  // namespace
 
 DType JobContext::dtype() const { return dtype_of(job.precision()); }
+
+void JobContext::begin_folder() const {
+  fs::create_directories(folder().path());
+  write_file_atomically(folder().config(), to_text(job_config(config, index)));
+}
+
+bool JobContext::stop_agreed() const {
+  std::int32_t flag = stop ? 1 : 0;
+  world().all_reduce(view(&flag, {1}), comm::ReduceOp::kMax).wait();
+  return flag != 0;
+}
 
 std::map<std::string, Config> stored_configs(const Config& config) {
   std::map<std::string, Config> stored;
@@ -103,6 +131,7 @@ bool run_jobs(const Config& config, comm::Communicator& world, const std::atomic
   const std::vector<int> order = job_order(config);
   for (const int i : order) {
     require_this_build(config, config.job(i));
+    require_files(config.job(i));
     refuse_changes({config.output(), config.job(i).name()}, job_config(config, i));
   }
   Stream stream(threads_of_rank(config, world));
@@ -110,10 +139,12 @@ bool run_jobs(const Config& config, comm::Communicator& world, const std::atomic
     const proto::Job& job = config.job(i);
     const JobFolder folder(config.output(), job.name());
     if (agreed(has_ended(job, folder), world)) continue;
-    if (world.rank() == 0) store_config(folder, job_config(config, i));
-    world.barrier().wait();
     const parallel::DeviceMesh mesh(world, parallel::fill_data({}, world.size()));
-    if (run_job({config, job, i, mesh, stream, stop}) == JobOutcome::kStopped) return false;
+    const JobContext context{config, job, i, mesh, stream, stop};
+    if (context.stop_agreed() || run_job(context) == JobOutcome::kStopped) {
+      say_stopped(context);
+      return false;
+    }
     world.barrier().wait();  // what rank 0 wrote is there before another rank's next job reads it
   }
   return true;

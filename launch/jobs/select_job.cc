@@ -80,6 +80,7 @@ JobOutcome run_select_job(const JobContext& context) {
   sweep.keep = keep;
   nlohmann::json result = nlohmann::json::parse(method::sweep_to_json(sweep));
   result["selected"] = selected;
+  context.begin_folder();
   write_file_atomically(context.folder().result(), result.dump(2) + "\n");
   LOG(INFO) << context.job.name()
             << ": layers kept as softmax attention: " << nlohmann::json(selected).dump();

@@ -58,13 +58,16 @@ class TrainJob {
 
   JobOutcome run() {
     const std::int64_t first = resume();
-    if (first >= train_.steps()) return JobOutcome::kDone;
+    if (first >= train_.steps()) {  // it ended between its last checkpoint and its summary
+      finish();
+      return JobOutcome::kDone;
+    }
+    Batches batches(context_, prepared_.config.vocab_size, first);
     if (context_.is_first_rank()) open_outputs(first);
-    Batches batches(context_, first);
     for (std::int64_t step = first; step < train_.steps(); ++step) {
       const bool stop = run_step(step, batches);
       if (stop && step + 1 < train_.steps()) {
-        say_stopped(step + 1);
+        if (progress_) progress_->note(str("step ", step + 1, " of ", train_.steps(), " saved"));
         return JobOutcome::kStopped;
       }
     }
@@ -78,9 +81,8 @@ class TrainJob {
   bool run_step(std::int64_t step, Batches& batches);
   void record(const train::StepStats& stats, std::int64_t step, double seconds,
               std::optional<double> validation);
-  void save(std::int64_t steps_done);
+  void save(std::int64_t steps_done, bool must_save);
   void dump_gradients();
-  void say_stopped(std::int64_t steps_done);
   void finish();
 
   const JobContext& context_;
@@ -121,6 +123,7 @@ std::int64_t TrainJob::resume() {
 }
 
 void TrainJob::open_outputs(std::int64_t first) {
+  context_.begin_folder();
   write_file_atomically(folder_.model_config(), model::to_json(prepared_.config));
   copy_tokenizer(prepared_.tokenizer, folder_.tokenizer());
   metrics_.emplace(folder_.metrics(), first);
@@ -151,7 +154,8 @@ bool TrainJob::run_step(std::int64_t step, Batches& batches) {
   }
   if (context_.is_first_rank()) record(stats, step, seconds, validation);
   const std::int64_t save_every = train_.checkpoint().every_steps();
-  if (last || stats.stop || (save_every > 0 && done % save_every == 0)) save(done);
+  if (last || stats.stop || (save_every > 0 && done % save_every == 0))
+    save(done, last || stats.stop);
   return stats.stop;
 }
 
@@ -177,7 +181,7 @@ void TrainJob::record(const train::StepStats& stats, std::int64_t step, double s
   progress_->step(m, steady_seconds());
 }
 
-void TrainJob::save(std::int64_t steps_done) {
+void TrainJob::save(std::int64_t steps_done, bool must_save) {
   if (metrics_) metrics_->sync();
   checkpoints::CheckpointInfo info;
   info.step = steps_done;
@@ -192,7 +196,6 @@ void TrainJob::save(std::int64_t steps_done) {
   }
   const checkpoints::SaveResult result = checkpoints::save_checkpoint(
       folder_.checkpoints(), info, pieces, context_.world(), train_.checkpoint().keep_last());
-  const bool must_save = steps_done == train_.steps() || context_.stop;
   HALO_REQUIRE(result.saved || !must_save, str("the checkpoint ", result.folder.string(),
                                                " could not be written: ", result.reason));
   if (!result.saved && progress_) {
@@ -210,13 +213,6 @@ void TrainJob::dump_gradients() {
   }
   std::filesystem::create_directories(folder_.path());
   checkpoints::write_safetensors(folder_.gradients(), tensors);
-}
-
-void TrainJob::say_stopped(std::int64_t steps_done) {
-  if (progress_) {
-    progress_->note(str("stopped as asked after step ", steps_done, " of ", train_.steps(),
-                        "; the same command goes on from there"));
-  }
 }
 
 void TrainJob::finish() {

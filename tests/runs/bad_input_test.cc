@@ -1,0 +1,187 @@
+// Bad input through the program: exit code 2, one message with the place and the reason, nothing written, no rank left
+// waiting.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+
+#include "checkpoints/safetensors_writer.h"
+#include "core/base/file.h"
+#include "data/token_file.h"
+#include "tests/runs/golden_case.h"
+
+namespace halo::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// What is wrong, made in `folder`; returns the arguments that lead to it.
+using Make = std::vector<std::string> (*)(const GoldenCase& golden, const fs::path& folder);
+
+struct BadInput {
+  const char* name;
+  Make make;
+  std::vector<std::string> told;  // parts of the message
+  bool on_ranks = false;          // under mpirun too: one case of each way that a failure takes
+};
+void PrintTo(const BadInput& bad, std::ostream* out) { *out << bad.name; }
+
+std::vector<std::string> set(const std::string& field, const std::string& value) {
+  return {"--set", field + '=' + value};
+}
+
+std::vector<std::string> changed_teacher(const GoldenCase& golden, const fs::path& folder,
+                                         const std::string& file,
+                                         const std::function<void(std::string&)>& change) {
+  const fs::path teacher = folder / "teacher";
+  fs::copy(golden.teacher(), teacher);
+  std::string bytes = read_file(teacher / file);
+  change(bytes);
+  write_file_atomically(teacher / file, bytes);
+  return set("job[0].train.teacher", teacher.string());
+}
+
+std::vector<std::string> changed_tokens(const GoldenCase& golden, const fs::path& folder,
+                                        const std::function<void(std::string&)>& change) {
+  std::string bytes = read_file(golden.tokens());
+  change(bytes);
+  write_file_atomically(folder / "bad.h5", bytes);
+  return set("job[0].train.data.tokens", (folder / "bad.h5").string());
+}
+
+std::vector<std::string> extra_config(const GoldenCase& golden, const fs::path& folder,
+                                      const std::string& text) {
+  write_file_atomically(folder / "bad.textproto", text + read_file(golden.config()));
+  return {"--config", (folder / "bad.textproto").string()};
+}
+
+const std::vector<BadInput> kBadInputs{
+    {"UnknownField",
+     [](const GoldenCase& golden, const fs::path& folder) {
+       return extra_config(golden, folder, "sed: 3\n");
+     },
+     {"bad.textproto", "sed"},
+     true},
+    {"NoTeacher",
+     [](const GoldenCase&, const fs::path&) { return set("job[0].train.teacher", "/no/such"); },
+     {"/no/such", "no such folder"}},
+    {"TruncatedTeacher",
+     [](const GoldenCase& golden, const fs::path& folder) {
+       return changed_teacher(golden, folder, "model.safetensors",
+                              [](std::string& bytes) { bytes.resize(bytes.size() / 2); });
+     },
+     {"teacher/model.safetensors"}},
+    {"NanWeights",
+     [](const GoldenCase& golden, const fs::path& folder) {
+       return changed_teacher(golden, folder, "model.safetensors", [](std::string& bytes) {
+         bytes.replace(bytes.size() - 400, 400, 400, '\xff');
+       });
+     },
+     {"teacher/model.safetensors", "finite"},
+     true},
+    {"WrongShape",
+     [](const GoldenCase& golden, const fs::path& folder) {
+       return changed_teacher(golden, folder, "config.json", [](std::string& bytes) {
+         bytes.replace(bytes.find("\"intermediate_size\": 96"), 23, "\"intermediate_size\": 80");
+       });
+     },
+     {"teacher", "80", "96"}},
+    {"NoTokensInside",
+     [](const GoldenCase& golden, const fs::path& folder) {
+       return changed_tokens(golden, folder, [](std::string& bytes) {
+         for (std::size_t at = 0; (at = bytes.find("tokens", at)) != std::string::npos; ++at)
+           bytes[at] = 'u';
+       });
+     },
+     {"bad.h5", "tokens"},
+     true},
+    {"RandomBytes",
+     [](const GoldenCase& golden, const fs::path& folder) {
+       return changed_tokens(golden, folder, [](std::string& bytes) {
+         for (std::size_t i = 0; i < bytes.size(); ++i)
+           bytes[i] = static_cast<char>((i * i * 2654435761U) >> 13);
+       });
+     },
+     {"bad.h5"}},
+    {"TokensPastTheVocabulary",
+     [](const GoldenCase&, const fs::path& folder) {
+       data::TokenFileWriter writer(folder / "bad.h5", {1000, -1, ""});
+       writer.add_document(std::vector<std::int32_t>(2000, 500));
+       writer.finish();
+       return set("job[0].train.data.tokens", (folder / "bad.h5").string());
+     },
+     {"bad.h5", "vocabulary"},
+     true},
+    {"UnknownWeight",
+     [](const GoldenCase&, const fs::path& folder) {
+       std::vector<float> values(8, 1.0F);
+       checkpoints::OutputTensor tensor;
+       tensor.name = "model.layers.0.self_attn.q_proj.weigth";
+       tensor.dtype = DType::kFloat32;
+       tensor.shape = {8};
+       tensor.data = view(values.data(), {8});
+       checkpoints::write_safetensors(folder / "bad.safetensors", std::vector{tensor});
+       return set("job[0].train.student_weights", (folder / "bad.safetensors").string());
+     },
+     {"bad.safetensors", "q_proj.weigth"}},
+    {"Bfloat16",
+     [](const GoldenCase&, const fs::path&) { return set("precision", "BF16"); },
+     {"precision", "BF16", "GPU"}},
+    {"TensorParallel",
+     [](const GoldenCase&, const fs::path&) { return set("layout.tensor", "2"); },
+     {"layout", "tensor 2"},
+     true},
+    {"NoTaskFile",
+     [](const GoldenCase& golden, const fs::path& folder) {
+       const std::string job = "job { name: \"score\" needs: \"finetune\" evaluate { models: \"" +
+                               golden.teacher().string() + "\" tasks: \"/no/such.jsonl\" } }\n";
+       return extra_config(golden, folder, job);
+     },
+     {"/no/such.jsonl"},
+     true},
+};
+
+bool holds_files(const fs::path& folder) {
+  if (!fs::exists(folder)) return false;
+  const fs::recursive_directory_iterator entries(folder);
+  return std::any_of(begin(entries), end(entries),
+                     [](const auto& entry) { return entry.is_regular_file(); });
+}
+
+std::size_t count(const std::string& text, const std::string& word) {
+  std::size_t found = 0;
+  for (std::size_t at = 0; (at = text.find(word, at)) != std::string::npos; ++at) ++found;
+  return found;
+}
+
+class BadInputTest : public testing::TestWithParam<BadInput> {};
+
+TEST_P(BadInputTest, EndsWithCodeTwoAndOneMessageAndWritesNothing) {
+  const TestFolder folder;
+  const GoldenCase golden("tied", folder.path());
+  const std::vector<std::string> bad = GetParam().make(golden, folder.path());
+  for (const int ranks : GetParam().on_ranks ? std::vector{0, 2} : std::vector{0}) {
+    SCOPED_TRACE(str(ranks, " ranks"));
+    const fs::path output = folder / str("out", ranks);
+    std::vector<std::string> arguments = bad;
+    if (bad[0] != "--config")
+      arguments.insert(arguments.begin(), {"--config", golden.config().string()});
+    arguments.insert(arguments.end(), {"--output", output.string()});
+    std::vector<std::string> command = train_command(ranks, arguments);
+    command.insert(command.begin(), {"timeout", "20"});  // which would end with 124
+    const ProgramResult result = run_program(command);
+    EXPECT_EQ(result.exit_code, 2) << result.output;
+    EXPECT_EQ(count(result.output, "error: "), 1U) << result.output;
+    for (const std::string& part : GetParam().told)
+      EXPECT_THAT(result.output, testing::HasSubstr(part));
+    EXPECT_FALSE(holds_files(output));
+  }
+}
+
+std::string name_of(const testing::TestParamInfo<BadInput>& info) { return info.param.name; }
+
+INSTANTIATE_TEST_SUITE_P(Train, BadInputTest, testing::ValuesIn(kBadInputs), name_of);
+
+}  // namespace
+}  // namespace halo::test
