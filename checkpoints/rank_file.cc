@@ -8,12 +8,12 @@
 #include <string>
 #include <vector>
 
-#include "checkpoints/hdf5.h"
 #include "checkpoints/memory_file.h"
 #include "checkpoints/output_file.h"
 #include "checkpoints/regions.h"
 #include "core/base/crc32c.h"
 #include "core/base/error.h"
+#include "core/base/hdf5.h"
 
 namespace halo::checkpoints {
 namespace {
@@ -31,9 +31,9 @@ std::array<hsize_t, Shape::kMaxRank> sizes_of(const Shape& shape) {
   return sizes;
 }
 
-Hdf5Space make_space(const Shape& shape) {
-  return Hdf5Space(hdf5_check(H5Screate_simple(shape.rank(), sizes_of(shape).data(), nullptr),
-                              "H5Screate_simple"));
+Hdf5Handle make_space(const Shape& shape) {
+  return Hdf5Handle(hdf5_check(H5Screate_simple(shape.rank(), sizes_of(shape).data(), nullptr),
+                               "H5Screate_simple"));
 }
 
 std::array<TensorView, 3> values_of(const CheckpointPiece& piece) {
@@ -67,16 +67,16 @@ struct PlannedValues {
 };
 
 void write_attribute(hid_t dataset, const char* name, const Shape& values) {
-  const Hdf5Space space = make_space({values.rank()});
-  const Hdf5Attribute attribute(
+  const Hdf5Handle space = make_space({values.rank()});
+  const Hdf5Handle attribute(
       hdf5_check(H5Acreate2(dataset, name, H5T_STD_I64LE, space.get(), H5P_DEFAULT, H5P_DEFAULT),
                  "H5Acreate"));
   hdf5_check(H5Awrite(attribute.get(), H5T_NATIVE_INT64, values.dims().data()), "H5Awrite");
 }
 
 struct CreationProperties {
-  Hdf5Properties link{hdf5_check(H5Pcreate(H5P_LINK_CREATE), "H5Pcreate")};
-  Hdf5Properties dataset{hdf5_check(H5Pcreate(H5P_DATASET_CREATE), "H5Pcreate")};
+  Hdf5Handle link{hdf5_check(H5Pcreate(H5P_LINK_CREATE), "H5Pcreate")};
+  Hdf5Handle dataset{hdf5_check(H5Pcreate(H5P_DATASET_CREATE), "H5Pcreate")};
   CreationProperties() {
     hdf5_check(H5Pset_create_intermediate_group(link.get(), 1), "H5Pset_create_intermediate_group");
     hdf5_check(H5Pset_layout(dataset.get(), H5D_CONTIGUOUS), "H5Pset_layout");
@@ -86,8 +86,8 @@ struct CreationProperties {
 };
 
 /// Flock does not work on every shared file system, and nobody else writes these files.
-Hdf5Properties without_locking() {
-  Hdf5Properties access(hdf5_check(H5Pcreate(H5P_FILE_ACCESS), "H5Pcreate"));
+Hdf5Handle without_locking() {
+  Hdf5Handle access(hdf5_check(H5Pcreate(H5P_FILE_ACCESS), "H5Pcreate"));
   hdf5_check(H5Pset_file_locking(access.get(), false, true), "H5Pset_file_locking");
   return access;
 }
@@ -95,8 +95,8 @@ Hdf5Properties without_locking() {
 PlannedValues create_dataset(hid_t file, const CreationProperties& properties,
                              const std::string& name, const CheckpointPiece& piece,
                              const TensorView& values) {
-  const Hdf5Space space = make_space(piece.region.shape);
-  const Hdf5Dataset dataset(
+  const Hdf5Handle space = make_space(piece.region.shape);
+  const Hdf5Handle dataset(
       hdf5_check(H5Dcreate2(file, name.c_str(), file_type(values.dtype), space.get(),
                             properties.link.get(), properties.dataset.get(), H5P_DEFAULT),
                  "H5Dcreate"));
@@ -111,12 +111,12 @@ PlannedValues create_dataset(hid_t file, const CreationProperties& properties,
 /// Everything but the values: HDF5 lays the file out and says where they belong.
 std::vector<PlannedValues> lay_out(const std::string& path, std::span<const CheckpointPiece> pieces,
                                    RankReport& report) {
-  const Hdf5Session session;
+  const Hdf5Section section;
   // The driver over stdio takes a path as it is; the default one wants the file behind it to have a name.
-  const Hdf5Properties access = without_locking();
+  const Hdf5Handle access = without_locking();
   hdf5_check(H5Pset_fapl_stdio(access.get()), "H5Pset_fapl_stdio");
   const CreationProperties properties;
-  const Hdf5File file(
+  const Hdf5Handle file(
       hdf5_check(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), "H5Fcreate"));
   std::vector<PlannedValues> planned;
   std::map<std::string, std::pair<std::size_t, std::size_t>> known;  // tensor, pieces so far
@@ -219,35 +219,35 @@ RankReport write_rank_file(const std::filesystem::path& path, DType dtype,
 }
 
 struct RankFile::Handles {
-  Hdf5File file;
+  Hdf5Handle file;
 };
 
 RankFile::RankFile(const std::filesystem::path& path)
     : name_(path.string()), handles_(std::make_unique<Handles>()) {
-  const Hdf5Session session;
-  const Hdf5Properties access = without_locking();
+  const Hdf5Section section;
+  const Hdf5Handle access = without_locking();
   const hid_t file = H5Fopen(name_.c_str(), H5F_ACC_RDONLY, access.get());
   HALO_REQUIRE_INPUT(file >= 0, str(name_, ": cannot be opened: ", hdf5_reason()));
-  handles_->file = Hdf5File(file);
+  handles_->file = Hdf5Handle(file);
 }
 
 RankFile::RankFile(RankFile&&) noexcept = default;
 RankFile& RankFile::operator=(RankFile&&) noexcept = default;
 
 RankFile::~RankFile() {
-  const Hdf5Session session;
+  const Hdf5Section section;
   handles_.reset();
 }
 
 void RankFile::read(const std::string& dataset, const Shape& slice, const parallel::Region& part,
                     TensorView out) {
-  const Hdf5Session session;
+  const Hdf5Section section;
   const std::string where = str(name_, ": ", printable(dataset));
   try {
-    const Hdf5Dataset stored(hdf5_check(
-        H5Dopen2(handles_->file.get(), dataset.c_str(), H5P_DEFAULT), "cannot be opened"));
-    const Hdf5Space space(hdf5_check(H5Dget_space(stored.get()), "H5Dget_space"));
-    const Hdf5Type type(hdf5_check(H5Dget_type(stored.get()), "H5Dget_type"));
+    const Hdf5Handle stored(hdf5_check(H5Dopen2(handles_->file.get(), dataset.c_str(), H5P_DEFAULT),
+                                       "cannot be opened"));
+    const Hdf5Handle space(hdf5_check(H5Dget_space(stored.get()), "H5Dget_space"));
+    const Hdf5Handle type(hdf5_check(H5Dget_type(stored.get()), "H5Dget_type"));
     std::array<hsize_t, H5S_MAX_RANK> sizes{};
     const int rank = hdf5_check(H5Sget_simple_extent_ndims(space.get()), "its shape");
     hdf5_check(H5Sget_simple_extent_dims(space.get(), sizes.data(), nullptr), "its shape");
@@ -260,7 +260,7 @@ void RankFile::read(const std::string& dataset, const Shape& slice, const parall
     hdf5_check(H5Sselect_hyperslab(space.get(), H5S_SELECT_SET, sizes_of(part.offset).data(),
                                    nullptr, sizes_of(part.shape).data(), nullptr),
                str("has no ", to_string(part)));
-    const Hdf5Space memory = make_space(part.shape);
+    const Hdf5Handle memory = make_space(part.shape);
     hdf5_check(H5Dread(stored.get(), native_type(out.dtype), memory.get(), space.get(), H5P_DEFAULT,
                        out.data),
                "cannot be read");

@@ -6,7 +6,7 @@
 #include <optional>
 #include <utility>
 
-#include "data/hdf5_handle.h"
+#include "core/base/hdf5.h"
 #include "data/token_file_format.h"
 
 namespace halo::data {

@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "core/base/file.h"
-#include "data/hdf5_handle.h"
+#include "core/base/hdf5.h"
 #include "data/token_file.h"
 #include "data/token_file_format.h"
 

@@ -157,13 +157,18 @@ std::string Tokenizer::decode(std::span<const std::int32_t> ids, bool skip_speci
   std::string text;
   for (const std::int32_t id : ids) {
     const std::string& bytes = impl_->bytes_of(id);
-    if (!skip_special || !impl_->special[static_cast<std::size_t>(id)]) text += bytes;
+    if (!skip_special || !is_special(id)) text += bytes;
   }
   std::string scratch;
   return std::string(valid_utf8(text, scratch));
 }
 
 const std::string& Tokenizer::bytes_of(std::int32_t id) const { return impl_->bytes_of(id); }
+
+bool Tokenizer::is_special(std::int32_t id) const {
+  (void)impl_->bytes_of(id);
+  return impl_->special[static_cast<std::size_t>(id)];
+}
 
 std::int32_t Tokenizer::vocab_size() const {
   return static_cast<std::int32_t>(impl_->bytes.size());

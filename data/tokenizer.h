@@ -35,6 +35,9 @@ class Tokenizer {
   /// The bytes of one token, which need not be UTF-8 by themselves. Throws Error for an id outside the vocabulary.
   [[nodiscard]] const std::string& bytes_of(std::int32_t id) const;
 
+  /// Whether the file marks it special, so that it stands for no text. Throws like bytes_of.
+  [[nodiscard]] bool is_special(std::int32_t id) const;
+
   [[nodiscard]] std::int32_t vocab_size()
       const;  // added tokens included; ids are 0 to vocab_size() - 1
   /// The id of a token by its spelling in the file: "<|im_end|>", or "Ġthe" for " the".

@@ -221,7 +221,11 @@ void check_select(const proto::Select& select, const Fields& at, const Reference
   at.in_range("keep", select.keep(), 0, 1 << 20);
   at.in_range("max_examples", select.max_examples(), 0);
   references.check("mixers", select.mixers(), "ALIGN job", is_align);
-  if (select.strategy() != proto::IMPORTANCE) return;
+  if (select.strategy() == proto::UNIFORM) {
+    at.require(!select.scores().empty() || !select.mixers().empty(),
+               ".mixers: name the ALIGN job whose layers are chosen from");
+    return;
+  }
   at.require((select.tasks_size() > 0) != !select.scores().empty(),
              ": give either tasks to measure or a file of scores");
   at.require(select.tasks_size() == 0 || !select.mixers().empty(),

@@ -79,7 +79,7 @@ std::string only_need(const Config& config, const proto::Job& job, const Matches
 }
 
 void complete_references(const Config& config, proto::Job& job) {
-  if (job.has_select() && job.select().mixers().empty() && job.select().tasks_size() > 0) {
+  if (job.has_select() && job.select().mixers().empty() && job.select().scores().empty()) {
     job.mutable_select()->set_mixers(only_need(config, job, [](const proto::Job& other) {
       return other.has_train() && other.train().stage() == proto::ALIGN;
     }));
@@ -90,39 +90,84 @@ void complete_references(const Config& config, proto::Job& job) {
   }
 }
 
+/// Tokens that earlier jobs may have read, from the first on, of each file that they read by a known share of their
+/// samples, and of each list of files that they read as one.
+struct TokensRead {
+  std::map<std::string, double> of_file;
+  std::map<std::vector<std::string>, double> of_list;
+};
+
+std::vector<std::string> files_of(const proto::Data& data) {
+  return {data.tokens().begin(), data.tokens().end()};
+}
+
+/// Several files without weights are read one after the other, by shares that only their lengths tell.
+bool reads_as_one(const proto::Data& data) {
+  return data.tokens_size() > 1 && data.weight_size() == 0;
+}
+
 double share(const proto::Data& data, int file) {
-  if (data.weight_size() == 0) return 1.0 / data.tokens_size();
+  if (data.weight_size() == 0) return 1;
   double sum = 0;
   for (const double weight : data.weight()) sum += weight;
   return data.weight(file) / sum;
 }
 
-/// Tokens of a token file that a job may have read when it ends: its samples' share, rounded up.
-using TokensRead = std::map<std::string, double>;
+/// Throws InputError when a file of `data` was read in a way that does not tell how much of it is left.
+void require_comparable(const proto::Data& data, const TokensRead& read) {
+  const auto refuse = [](const std::string& file) {
+    throw InputError(
+        str("data.first_sample: an earlier job reads ", file,
+            " in another list of files without weights, so where it ends is not known; give "
+            "weights, or the sample to begin with"));
+  };
+  const std::vector<std::string> files = files_of(data);
+  for (const std::string& file : files) {
+    if (reads_as_one(data) && read.of_file.count(file) > 0) refuse(file);
+    for (const auto& [list, tokens] : read.of_list) {
+      const bool holds = std::find(list.begin(), list.end(), file) != list.end();
+      if (holds && !(reads_as_one(data) && list == files)) refuse(file);
+    }
+  }
+}
 
 std::int64_t first_free_sample(const proto::Data& data, const TokensRead& read) {
+  require_comparable(data, read);
   double first = 0;
+  const auto begin_after = [&](double tokens, double part) {
+    const double samples = tokens / static_cast<double>(data.sequence_length());
+    first = std::max(first, std::ceil(samples) / part);
+  };
   for (int i = 0; i < data.tokens_size(); ++i) {
-    const auto found = read.find(data.tokens(i));
-    if (found == read.end()) continue;
-    const double samples = found->second / static_cast<double>(data.sequence_length());
-    first = std::max(first, std::ceil(samples) / share(data, i));
+    const auto found = read.of_file.find(data.tokens(i));
+    if (found != read.of_file.end()) begin_after(found->second, share(data, i));
   }
+  const auto list = read.of_list.find(files_of(data));
+  if (list != read.of_list.end()) begin_after(list->second, 1);
   HALO_REQUIRE_INPUT(first < 1e18, str("data.first_sample would be ", first, ": too large"));
   // One more sample where files are mixed: a file's samples before a point differ from its share by less than one.
-  const bool mixed = first > 0 && data.tokens_size() > 1;
-  return static_cast<std::int64_t>(std::ceil(first)) + (mixed ? 1 : 0);
+  // One more a file where files follow each other, since each leaves less than a sample over at its end.
+  const int margin = first == 0 || data.tokens_size() == 1 ? 0
+                     : reads_as_one(data)                  ? data.tokens_size()
+                                                           : 1;
+  return static_cast<std::int64_t>(std::ceil(first)) + margin;
 }
 
 void add_tokens_read(const proto::Train& train, TokensRead& read) {
   const proto::Data& data = train.data();
+  const auto length = static_cast<double>(data.sequence_length());
   const double samples =
       static_cast<double>(data.first_sample()) +
       static_cast<double>(train.steps()) * static_cast<double>(train.batch().sequences());
+  if (reads_as_one(data)) {
+    double& tokens = read.of_list[files_of(data)];
+    tokens = std::max(tokens, (samples + data.tokens_size()) * length);
+    return;
+  }
   for (int i = 0; i < data.tokens_size(); ++i) {
     const double mine = data.tokens_size() == 1 ? samples : std::ceil(samples * share(data, i)) + 1;
-    double& tokens = read[data.tokens(i)];
-    tokens = std::max(tokens, mine * static_cast<double>(data.sequence_length()));
+    double& tokens = read.of_file[data.tokens(i)];
+    tokens = std::max(tokens, mine * length);
   }
 }
 

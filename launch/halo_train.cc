@@ -1,12 +1,16 @@
 // The program `halo_train`: runs the jobs of a config, alone or under mpirun or srun, and goes on where an earlier run of
 // the same output ended.
+#include <glog/logging.h>
+
 #include <CLI/CLI.hpp>
 #include <csignal>
+#include <filesystem>
 #include <functional>
 #include <iostream>
 #include <thread>
 
 #include "core/base/error.h"
+#include "core/base/file.h"
 #include "launch/config.h"
 #include "launch/jobs/dry_run.h"
 #include "launch/jobs/run_jobs.h"
@@ -62,13 +66,30 @@ Config load_config(const Options& options) {
   return launch::resolve(config, options.config, launch::stored_configs(config));
 }
 
+/// What this rank last asked of its peers, for whoever looks for the one that hung or died; of a run that has begun.
+void keep_recent_calls(const std::filesystem::path& output, const comm::Communicator& world) {
+  try {
+    if (!std::filesystem::exists(output)) return;
+    const std::filesystem::path log = output / "log";
+    std::filesystem::create_directories(log);
+    write_file_atomically(log / str("calls_rank", world.rank(), ".txt"), world.recent_calls());
+  } catch (const std::exception& error) {
+    LOG(ERROR) << "the last calls of this rank are lost: " << error.what();
+  }
+}
+
 void run(const Options& options, comm::Communicator& world) {
   const Config config = load_config(options);
   if (options.dry_run) {
     if (world.rank() == 0) std::cout << launch::dry_run(config, world.size());
     return;
   }
-  launch::run_jobs(config, world, stop_requested);
+  try {
+    launch::run_jobs(config, world, stop_requested);
+  } catch (const comm::PeerFailed&) {
+    keep_recent_calls(config.output(), world);
+    throw;
+  }
 }
 
 /// Whether, within two seconds, `poll` throws PeerFailed, or mpirun ends this rank, as it does after the first failure.

@@ -19,12 +19,14 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::run(const std::function<void(int)>& body) {
+  HALO_REQUIRE(!in_loop_.exchange(true), "a loop of a thread pool within a loop of the same");
   body_ = &body;
   pending_ = static_cast<int>(workers_.size());
   ++generation_;
   generation_.notify_all();
   call(0);
   for (int left = pending_.load(); left != 0; left = pending_.load()) pending_.wait(left);
+  in_loop_ = false;
   if (std::exception_ptr failure = std::exchange(failure_, nullptr))
     std::rethrow_exception(failure);
 }

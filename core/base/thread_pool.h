@@ -21,7 +21,7 @@ class ThreadPool {
 
   [[nodiscard]] int threads() const { return static_cast<int>(workers_.size()) + 1; }
   /// Calls body(thread) once on every thread of the pool, thread = 0 (the caller) ... threads() - 1, and returns when
-  /// all have. The first exception is thrown again here.
+  /// all have. The first exception is thrown again here. Throws Error when called from within a loop of this pool.
   void run(const std::function<void(int thread)>& body);
 
  private:
@@ -33,6 +33,7 @@ class ThreadPool {
   std::atomic<std::uint32_t> generation_ = 0;  // counts loops; workers wait for it to change
   std::atomic<int> pending_ = 0;               // workers still in the loop
   std::atomic<bool> stop_ = false;
+  std::atomic<bool> in_loop_ = false;
   std::mutex failure_mutex_;
   std::exception_ptr failure_;
 };

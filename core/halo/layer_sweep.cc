@@ -38,6 +38,9 @@ class Sweeper {
   }
 
   [[nodiscard]] std::size_t models() const { return replaced_.size() + 1; }
+  [[nodiscard]] const model::Transformer& model(std::size_t i) const {
+    return i == 0 ? teacher_ : replaced_[i - 1];
+  }
 
  private:
   model::Transformer teacher_;
@@ -47,9 +50,20 @@ class Sweeper {
   Stream& stream_;
 };
 
-/// One task's score under the teacher and each M(i).
-std::vector<double> task_scores(Sweeper& sweeper, const SweepInputs& inputs,
-                                const infer::Task& task, comm::Communicator& ranks) {
+std::vector<double> generation_scores(const Sweeper& sweeper, const SweepInputs& inputs,
+                                      const infer::Task& task, comm::Communicator& ranks,
+                                      Stream& stream) {
+  std::vector<double> scores;
+  for (std::size_t i = 0; i < sweeper.models(); ++i) {
+    scores.push_back(infer::score_task(sweeper.model(i), task, inputs.tokenizer, inputs.max_tokens,
+                                       inputs.teacher.dtype(), ranks, stream));
+  }
+  return scores;
+}
+
+/// Scores on given tokens: the teacher's stream is shared.
+std::vector<double> token_scores(Sweeper& sweeper, const SweepInputs& inputs,
+                                 const infer::Task& task, comm::Communicator& ranks) {
   const auto sequences = infer::scored_sequences(task, inputs.tokenizer, inputs.max_tokens);
   const auto batches = infer::scored_batches(sequences, kBatchRows);
   std::vector<std::vector<infer::SequenceScore>> scores(
@@ -74,9 +88,11 @@ SweepScores sweep_layers(const SweepInputs& inputs, const std::vector<infer::Tas
   std::vector<LayerScore> sums(sweeper.models());
   int recall_tasks = 0, choice_tasks = 0;
   for (const infer::Task& task : tasks) {
-    const bool recall = task.type == infer::TaskExample::Type::kRecall;
+    const bool recall = infer::measures_recall(task);
     (recall ? recall_tasks : choice_tasks) += 1;
-    const std::vector<double> scores = task_scores(sweeper, inputs, task, ranks);
+    const std::vector<double> scores = task.type == infer::TaskExample::Type::kGeneration
+                                           ? generation_scores(sweeper, inputs, task, ranks, stream)
+                                           : token_scores(sweeper, inputs, task, ranks);
     for (std::size_t i = 0; i < sums.size(); ++i)
       (recall ? sums[i].recall : sums[i].csr) += scores[i];
   }

@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/infer/generate.h"
 #include "data/batch_views.h"
 
 namespace halo::infer {
 namespace {
 
 constexpr std::int64_t kBatchRows = 4096;
+constexpr std::int64_t kGeneratedTokens = 48;
 
 ScoredBatch make_batch(std::span<const ScoredSequence> sequences, std::vector<std::size_t> lanes) {
   ScoredBatch batch;
@@ -42,6 +44,65 @@ std::vector<const Batch*> share_of(std::span<const Batch> batches,
       mine.push_back(&batches[i]);
   }
   return mine;
+}
+
+std::string_view trimmed(std::string_view text) {
+  constexpr std::string_view kBlank = " \t\r\n";
+  const std::size_t begin = std::min(text.find_first_not_of(kBlank), text.size());
+  return text.substr(begin, text.find_last_not_of(kBlank) + 1 - begin);
+}
+
+struct GenerationPrompt {
+  std::vector<std::int32_t> tokens;
+  std::int64_t new_tokens = 0;
+};
+
+GenerationPrompt generation_prompt(const TaskExample& example, const data::Tokenizer& tokenizer,
+                                   std::int64_t max_tokens) {
+  const std::size_t answer_tokens = tokenizer.encode(example.answers.front()).size();
+  GenerationPrompt prompt{tokenizer.encode(example.context),
+                          std::max(kGeneratedTokens, 2 * static_cast<std::int64_t>(answer_tokens))};
+  HALO_REQUIRE_INPUT(!prompt.tokens.empty(), "its prompt has no tokens");
+  HALO_REQUIRE_INPUT(prompt.new_tokens < max_tokens,
+                     str("its continuation by ", prompt.new_tokens, " tokens does not fit ",
+                         max_tokens, " tokens with a token before it"));
+  const auto length = static_cast<std::int64_t>(prompt.tokens.size());
+  const std::int64_t excess = std::max<std::int64_t>(0, length + prompt.new_tokens - max_tokens);
+  prompt.tokens.erase(prompt.tokens.begin(), prompt.tokens.begin() + excess);
+  return prompt;
+}
+
+/// Of every example on every rank, so that all ranks find the same faults.
+std::vector<GenerationPrompt> generation_prompts(const Task& task, const data::Tokenizer& tokenizer,
+                                                 std::int64_t max_tokens) {
+  std::vector<GenerationPrompt> prompts;
+  for (const TaskExample& example : task.examples) {
+    try {
+      prompts.push_back(generation_prompt(example, tokenizer, max_tokens));
+    } catch (const InputError& error) {
+      throw InputError(
+          str("task ", task.name, ", example ", prompts.size() + 1, ": ", error.what()));
+    }
+  }
+  return prompts;
+}
+
+double score_generation(const model::Transformer& model, const Task& task,
+                        const data::Tokenizer& tokenizer, std::int64_t max_tokens, DType dtype,
+                        comm::Communicator& ranks, Stream& stream) {
+  const std::vector<GenerationPrompt> prompts = generation_prompts(task, tokenizer, max_tokens);
+  double right = 0;
+  for (auto i = static_cast<std::size_t>(ranks.rank()); i < prompts.size();
+       i += static_cast<std::size_t>(ranks.size())) {
+    std::vector<std::int32_t> continuation =
+        generate_greedy(model, prompts[i].tokens, prompts[i].new_tokens, {}, dtype, stream);
+    // A model's vocabulary may be padded past its tokenizer's.
+    std::erase_if(continuation, [&](std::int32_t id) { return id >= tokenizer.vocab_size(); });
+    const std::string text = tokenizer.decode(continuation, /*skip_special=*/true);
+    right += text.find(trimmed(task.examples[i].answers.front())) != std::string::npos;
+  }
+  ranks.all_reduce(view(&right, {1}), comm::ReduceOp::kSum).wait();
+  return right / static_cast<double>(prompts.size());
 }
 
 double example_score(const TaskExample& example, std::span<const ScoredSequence> sequences,
@@ -136,6 +197,9 @@ void sum_scores(std::span<SequenceScore> scores, comm::Communicator& ranks) {
 double score_task(const model::Transformer& model, const Task& task,
                   const data::Tokenizer& tokenizer, std::int64_t max_tokens, DType dtype,
                   comm::Communicator& ranks, Stream& stream) {
+  if (task.type == TaskExample::Type::kGeneration) {
+    return score_generation(model, task, tokenizer, max_tokens, dtype, ranks, stream);
+  }
   const std::vector<ScoredSequence> sequences = scored_sequences(task, tokenizer, max_tokens);
   const std::vector<ScoredBatch> batches = scored_batches(sequences, kBatchRows);
   std::vector<SequenceScore> scores(sequences.size());

@@ -38,7 +38,9 @@ void score_batch(std::span<SequenceScore> scores, const ScoredBatch& batch, Tens
 [[nodiscard]] double task_score(const Task& task, std::span<const ScoredSequence> sequences,
                                 std::span<const SequenceScore> scores);
 
-/// Scores a model on a task, sequences shared among the ranks; every rank gets the whole result. Collective.
+/// Scores a model on a task of any type, examples shared among the ranks; every rank gets the whole result. Of a
+/// generation, an example counts 1 when its answer, without the white space around it, stands in the greedy continuation
+/// of its prompt by 48 tokens, or twice the answer's when those are more. Collective.
 [[nodiscard]] double score_task(const model::Transformer& model, const Task& task,
                                 const data::Tokenizer& tokenizer, std::int64_t max_tokens,
                                 DType dtype, comm::Communicator& ranks, Stream& stream);

@@ -22,25 +22,30 @@ TaskExample parse_choice(const JsonValue& line) {
   return example;
 }
 
-TaskExample parse_recall(const JsonValue& line) {
+TaskExample parse_recall(const JsonValue& line, TaskExample::Type type) {
   TaskExample example;
-  example.type = TaskExample::Type::kRecall;
+  example.type = type;
   example.context = line.at("prompt").string();
   example.answers.push_back(line.at("answer").string());
   return example;
+}
+
+TaskExample::Type parse_type(const JsonValue& name) {
+  if (name.string() == "choice") return TaskExample::Type::kChoice;
+  if (name.string() == "recall") return TaskExample::Type::kRecall;
+  if (name.string() == "generation") return TaskExample::Type::kGeneration;
+  name.fail("\"" + name.string() + "\" is none of \"choice\", \"recall\" and \"generation\"");
 }
 
 TaskExample parse_example(std::string_view text, const std::string& place) {
   const nlohmann::json document = parse_json(text, place);
   const JsonValue line(document, place);
   line.require_object();
-  const std::string& type = line.at("type").string();
-  if (type != "choice" && type != "recall") {
-    line.at("type").fail("\"" + type + "\" is neither \"choice\" nor \"recall\"");
-  }
-  TaskExample example = type == "choice" ? parse_choice(line) : parse_recall(line);
+  const TaskExample::Type type = parse_type(line.at("type"));
+  TaskExample example =
+      type == TaskExample::Type::kChoice ? parse_choice(line) : parse_recall(line, type);
   for (const std::string& answer : example.answers) {
-    if (answer.empty()) line.fail("an answer is empty");
+    if (answer.find_first_not_of(" \t\r\n") == std::string::npos) line.fail("an answer is empty");
   }
   return example;
 }

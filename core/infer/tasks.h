@@ -12,11 +12,13 @@ namespace halo::infer {
 /// One example of an evaluation task. Task files are JSONL, one example a line (docs/formats/tasks.md):
 ///   {"type": "choice", "context": "...", "choices": [" a", " b"], "answer": 0}
 ///   {"type": "recall", "prompt": "...", "answer": " ..."}
+///   {"type": "generation", "prompt": "...", "answer": "..."}
 struct TaskExample {
-  enum class Type : std::uint8_t { kChoice, kRecall };
+  /// Recall is scored on the answer's tokens, generation on the greedy continuation of the prompt.
+  enum class Type : std::uint8_t { kChoice, kRecall, kGeneration };
   Type type = Type::kChoice;
   std::string context;               // context or prompt
-  std::vector<std::string> answers;  // the choices; of a recall example its one answer
+  std::vector<std::string> answers;  // the choices; otherwise the one answer
   int correct = 0;                   // index in answers
 };
 
@@ -26,6 +28,11 @@ struct Task {
   TaskExample::Type type = TaskExample::Type::kChoice;
   std::vector<TaskExample> examples;
 };
+
+/// Whether it measures recall rather than choosing, which layer selection tells apart.
+[[nodiscard]] inline bool measures_recall(const Task& task) {
+  return task.type != TaskExample::Type::kChoice;
+}
 
 /// Throws InputError "name:line: reason" for what is no such example, an empty answer, two types in a file, no example.
 [[nodiscard]] Task parse_task(std::string_view jsonl, const std::string& name);

@@ -73,6 +73,7 @@ struct HybridOptions {
   bool lightning_use_qk_norm = true;
   bool lightning_use_output_norm = true;
   bool lightning_use_output_gate = true;
+  bool operator==(const HybridOptions&) const = default;
 };
 /// The student architecture: `keep` layers stay softmax attention, the others become lightning attention.
 /// Throws InputError for a layer outside the model, a layer named twice, or heads that do not divide.

@@ -16,7 +16,7 @@ double lr_at(std::int64_t step, const LrSchedule& s) {
       static_cast<double>(std::max<std::int64_t>(1, s.total_steps - s.warmup_steps));
   const double done = std::min(1.0, static_cast<double>(step - s.warmup_steps) / decay_steps);
   const double f = 0.5 * (1 + std::cos(std::numbers::pi * done));
-  return s.lr * ((s.min_lr / s.lr) + (1 - s.min_lr / s.lr) * f);
+  return s.min_lr + (s.lr - s.min_lr) * f;
 }
 
 std::vector<Action> step_actions(int micro_batches, const StageActions& stage) {

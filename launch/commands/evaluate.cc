@@ -21,6 +21,7 @@ struct Options {
   std::int64_t sequence_length = 512;
   std::string precision = "FP32";
   int threads = 0;
+  bool document_masks = false;
   std::string logits;  // file to write
   int replace_layer = -1;
   std::string mixers;
@@ -59,8 +60,9 @@ void write_logits(const Options& options, const EvaluatedModel& model,
   model::RopeTables rope(model.transformer().config(), dtype);
   std::int64_t first = 0;
   for (const data::MicroBatch& batch : batches) {
-    const Tensor h = model.transformer().hidden(data::token_ids(batch),
-                                                rope.sequence(T, batch.B, 0, stream), stream);
+    model::Sequence sequence = rope.sequence(T, batch.B, 0, stream);
+    sequence.document_start = data::document_starts(batch);
+    const Tensor h = model.transformer().hidden(data::token_ids(batch), sequence, stream);
     Tensor rows(stream, {T * batch.B, V}, dtype);
     model.transformer().head().logits(rows, h, stream);
     for (std::int64_t b = 0; b < batch.B; ++b) {
@@ -91,9 +93,8 @@ void print_scores(const Options& options, const EvaluatedModel& model,
     const infer::Task task = infer::read_task(path);
     const double score =
         infer::score_task(model.transformer(), task, tokenizer, 4096, dtype, *self, stream);
-    std::cout << task.name << "  "
-              << (task.type == infer::TaskExample::Type::kRecall ? "recall " : "acc_norm ") << score
-              << "  of " << task.examples.size() << " examples\n";
+    std::cout << task.name << "  " << (infer::measures_recall(task) ? "recall " : "acc_norm ")
+              << score << "  of " << task.examples.size() << " examples\n";
   }
 }
 
@@ -108,8 +109,9 @@ void run(const Options& options) {
   if (!options.tokens.empty()) {
     const auto self = comm::make_self_communicator("evaluate");
     const parallel::DeviceMesh mesh(*self, {});
-    batches =
-        held_out_batches({options.tokens}, options.sequences, options.sequence_length, 8, mesh);
+    batches = held_out_batches(
+        {{options.tokens}, options.sequences, options.sequence_length, 8, options.document_masks},
+        mesh);
   }
   if (!options.logits.empty()) {
     write_logits(options, model, batches, dtype, stream);
@@ -138,6 +140,8 @@ void add_evaluate(CLI::App& app) {
   command->add_option("--sequence_length", options->sequence_length, "Tokens of a sequence")
       ->check(CLI::Range(1, 1 << 24))
       ->capture_default_str();
+  command->add_flag("--document_masks", options->document_masks,
+                    "Attention and state start anew at each document");
   command->add_option("--precision", options->precision, "FP32 or FP64")
       ->check(CLI::IsMember({"FP32", "FP64"}))
       ->capture_default_str();

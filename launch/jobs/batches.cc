@@ -74,8 +74,12 @@ Batches::Batches(const JobContext& context, std::int64_t vocab_size, std::int64_
     const proto::Validation& v = train.validation();
     const std::int64_t length =
         v.sequence_length() > 0 ? v.sequence_length() : train.data().sequence_length();
-    validation_ = held_out_batches({v.tokens().begin(), v.tokens().end()}, v.sequences(), length,
-                                   micro_sequences(train.batch(), 1), context.mesh);
+    validation_ = held_out_batches({{v.tokens().begin(), v.tokens().end()},
+                                    v.sequences(),
+                                    length,
+                                    micro_sequences(train.batch(), 1),
+                                    train.data().document_masks()},
+                                   context.mesh);
     require_vocabulary({v.tokens().begin(), v.tokens().end()}, vocab_size);
   }
   data::BatchReader reader = training_reader(context);
@@ -102,19 +106,19 @@ void require_vocabulary(const std::vector<std::string>& tokens, std::int64_t voc
   }
 }
 
-std::vector<data::MicroBatch> held_out_batches(const std::vector<std::string>& tokens,
-                                               std::int64_t sequences, std::int64_t length,
-                                               std::int64_t micro,
+std::vector<data::MicroBatch> held_out_batches(const HeldOut& held_out,
                                                const parallel::DeviceMesh& mesh) {
-  const Sources sources = open_sources(tokens, mesh.world());
+  const Sources sources = open_sources(held_out.tokens, mesh.world());
   data::SamplerOptions sampling;
-  sampling.length = length;
+  sampling.length = held_out.length;
   const data::Sampler sampler = make_sampler(sources, sampling);
-  HALO_REQUIRE_INPUT(sampler.distinct_samples() >= sequences,
-                     str(tokens.front(), ": holds ", sampler.distinct_samples(), " sequences of ",
-                         length, " tokens, ", sequences, " are asked for"));
+  HALO_REQUIRE_INPUT(
+      sampler.distinct_samples() >= held_out.sequences,
+      str(held_out.tokens.front(), ": holds ", sampler.distinct_samples(), " sequences of ",
+          held_out.length, " tokens, ", held_out.sequences, " are asked for"));
   data::LoaderOptions options;
-  options.plan = plan_of(sequences, micro, length, mesh);
+  options.plan = plan_of(held_out.sequences, held_out.micro_sequences, held_out.length, mesh);
+  options.document_masks = held_out.document_masks;
   return data::BatchReader(sources, sampler, options).read_step(0);
 }
 

@@ -23,11 +23,16 @@ class Batches {
   bool tell_repeats_ = false;  // when tokens are first read again
 };
 
-/// The first `sequences` samples of token files as this rank's micro-batches, for evaluation.
-[[nodiscard]] std::vector<data::MicroBatch> held_out_batches(const std::vector<std::string>& tokens,
-                                                             std::int64_t sequences,
-                                                             std::int64_t length,
-                                                             std::int64_t micro_sequences,
+/// What is read for evaluation: the first samples of token files.
+struct HeldOut {
+  std::vector<std::string> tokens;
+  std::int64_t sequences = 0;
+  std::int64_t length = 0;           // tokens of a sequence
+  std::int64_t micro_sequences = 0;  // of a micro-batch, at most
+  bool document_masks = false;
+};
+/// This rank's micro-batches of them. Throws InputError for token files that are damaged or too short.
+[[nodiscard]] std::vector<data::MicroBatch> held_out_batches(const HeldOut& held_out,
                                                              const parallel::DeviceMesh& mesh);
 
 /// Throws InputError when a token file's vocabulary is larger than the model's, which has no embedding for the rest.

@@ -33,7 +33,10 @@ StageReport stage_report(const proto::Job& job, const JobFolder& folder) {
 
 std::vector<LayerReport> layer_reports(const JobFolder& folder, const std::string& selected_by) {
   const std::string text = read_file(folder.result());
-  const method::Sweep sweep = method::parse_sweep(text, folder.result().string());
+  const std::string place = folder.result().string();
+  const nlohmann::json document = parse_json(text, place);
+  if (!JsonValue(document, place).find("layers")) return {};  // chosen without scores
+  const method::Sweep sweep = method::parse_sweep(text, place);
   const std::vector<double> importance = method::importance(sweep.layers);
   const std::vector<int> kept = selected_layers(selected_by, folder.path().parent_path());
   std::vector<LayerReport> layers;

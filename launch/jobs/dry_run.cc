@@ -34,13 +34,16 @@ class Architectures {
       case proto::FINETUNE:
         return of(train.student());
       case proto::ALIGN:
-        return hybrid_of(of(train.teacher()), {}, train);
+        return hybrid_of(of(train.teacher()), {}, train, {});
       case proto::DISTILL:
         break;
     }
     if (!train.student().empty() && !is_align(train.student())) return of(train.student());
     const model::ModelConfig teacher = of(train.teacher());
-    return hybrid_of(teacher, kept(train, teacher.num_hidden_layers), train);
+    const model::HybridOptions defaults = train.student().empty()
+                                              ? model::HybridOptions{}
+                                              : model::hybrid_options_of(of(train.student()));
+    return hybrid_of(teacher, kept(train, teacher.num_hidden_layers), train, defaults);
   }
 
  private:

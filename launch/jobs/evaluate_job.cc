@@ -85,9 +85,12 @@ JobOutcome run_evaluate_job(const JobContext& context) {
   }
   std::vector<data::MicroBatch> batches;
   if (evaluate.tokens_size() > 0) {
-    batches =
-        held_out_batches({evaluate.tokens().begin(), evaluate.tokens().end()}, evaluate.sequences(),
-                         evaluate.sequence_length(), kMicroSequences, context.mesh);
+    batches = held_out_batches({{evaluate.tokens().begin(), evaluate.tokens().end()},
+                                evaluate.sequences(),
+                                evaluate.sequence_length(),
+                                kMicroSequences,
+                                evaluate.document_masks()},
+                               context.mesh);
   }
   std::vector<ModelEvaluation> results;
   for (const std::string& reference : evaluate.models()) {

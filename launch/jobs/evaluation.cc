@@ -40,14 +40,9 @@ std::int64_t text_bytes(std::span<const data::MicroBatch> batches, const data::T
                         comm::Communicator& ranks) {
   std::int64_t bytes = 0;
   for (const data::MicroBatch& batch : batches) {
-    const std::vector<std::int32_t> labels = data::next_token_labels(batch);
-    for (std::int64_t b = 0; b < batch.B; ++b) {
-      std::vector<std::int32_t> lane;
-      for (std::int64_t t = 0; t < batch.T; ++t) {
-        const std::int32_t label = labels[static_cast<std::size_t>(t * batch.B + b)];
-        if (label >= 0) lane.push_back(label);
-      }
-      bytes += static_cast<std::int64_t>(tokenizer.decode(lane, /*skip_special=*/true).size());
+    for (const std::int32_t label : data::next_token_labels(batch)) {
+      if (label < 0 || tokenizer.is_special(label)) continue;
+      bytes += static_cast<std::int64_t>(tokenizer.bytes_of(label).size());
     }
   }
   ranks.all_reduce(view(&bytes, {1}), comm::ReduceOp::kSum).wait();

@@ -1,3 +1,5 @@
+#include <nlohmann/json.hpp>
+
 #include "core/base/file.h"
 #include "launch/jobs/export_model.h"
 #include "launch/jobs/job_context.h"
@@ -25,7 +27,8 @@ JobOutcome run_export_job(const JobContext& context) {
   const ModelSource source = open_model(spec.from(), context.config.output());
   export_model(source, {spec.to(), dtype_of(spec.dtype()), spec.attn_logits_scaling()});
   context.begin_folder();
-  write_file_atomically(context.folder().result(), str("{\"exported_to\": \"", spec.to(), "\"}\n"));
+  write_file_atomically(context.folder().result(),
+                        nlohmann::json{{"exported_to", spec.to()}}.dump(2) + "\n");
   return JobOutcome::kDone;
 }
 

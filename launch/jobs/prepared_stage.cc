@@ -1,5 +1,8 @@
 #include "launch/jobs/prepared_stage.h"
 
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
 #include "core/halo/align.h"
 #include "core/halo/distill.h"
 #include "core/halo/finetune.h"
@@ -11,8 +14,8 @@ namespace {
 
 using model::ParameterSet;
 
-model::HybridOptions hybrid_options(const proto::Train& train) {
-  model::HybridOptions options;
+/// What the job says of the student's blocks, and where it says nothing, `options`.
+model::HybridOptions hybrid_options(const proto::Train& train, model::HybridOptions options) {
   const auto set = [](bool& option, bool given, bool value) { option = given ? value : option; };
   set(options.attn_use_rope, train.has_attn_use_rope(), train.attn_use_rope());
   set(options.attn_use_output_gate, train.has_attn_use_output_gate(), train.attn_use_output_gate());
@@ -55,7 +58,7 @@ void initialize_all(const ParameterSet& parameters, std::uint64_t seed) {
 
 void prepare_align(PreparedStage& prepared, const JobContext& context, const ModelSource& teacher) {
   const proto::Train& train = context.job.train();
-  prepared.config = hybrid_of(teacher.config, {}, train);
+  prepared.config = hybrid_of(teacher.config, {}, train, {});
   prepared.parameters = trained_set(context, method::align_specs(prepared.config));
   if (train.student().empty()) {
     method::transfer(*prepared.parameters, prepared.config, {*teacher.weights, teacher.config},
@@ -68,6 +71,53 @@ void prepare_align(PreparedStage& prepared, const JobContext& context, const Mod
       *prepared.teacher.transformer, prepared.config, *prepared.parameters, context.stream);
 }
 
+/// A student that exists has the blocks it was trained with; the job may repeat what they are, not change them.
+void require_same_blocks(const proto::Train& train, const ModelSource& student) {
+  const model::HybridOptions made = model::hybrid_options_of(student.config);
+  model::HybridOptions asked = hybrid_options(train, made);
+  if (student.mixers_only) {  // holds no attention block
+    asked.attn_use_rope = made.attn_use_rope;
+    asked.attn_use_output_gate = made.attn_use_output_gate;
+  }
+  HALO_REQUIRE_INPUT(
+      asked == made,
+      str("student ", student.reference,
+          " was trained with other attn_* or lightning_* options than this job's; leave them out "
+          "here, or align again"));
+}
+
+/// The layers that a whole student keeps are its own; the job may repeat them.
+void require_same_layers(const JobContext& context, const ModelSource& student) {
+  const proto::Train& train = context.job.train();
+  if (train.keep_attention_size() == 0 && !train.has_keep_attention_from()) return;
+  std::vector<int> asked = kept_layers(train, context.config.output());
+  std::ranges::sort(asked);
+  std::vector<int> kept;
+  for (int i = 0; i < student.config.num_hidden_layers; ++i) {
+    if (student.config.mixer(i) == model::MixerType::kAttention) kept.push_back(i);
+  }
+  HALO_REQUIRE_INPUT(asked == kept, str("student ", student.reference,
+                                        " keeps attention in layers ", nlohmann::json(kept).dump(),
+                                        ", this job's are ", nlohmann::json(asked).dump()));
+}
+
+model::ModelConfig distilled_config(const JobContext& context, const ModelSource& teacher,
+                                    const ModelSource& student) {
+  const proto::Train& train = context.job.train();
+  const bool given = student.weights != nullptr;
+  if (given) require_same_blocks(train, student);
+  if (given && !student.mixers_only) {
+    require_same_layers(context, student);
+    HALO_REQUIRE_INPUT(
+        !train.has_tie_word_embeddings() ||
+            train.tie_word_embeddings() == student.config.tie_word_embeddings,
+        str("student ", student.reference, " was made with the other tie_word_embeddings"));
+    return student.config;
+  }
+  return hybrid_of(teacher.config, kept_layers(train, context.config.output()), train,
+                   given ? model::hybrid_options_of(student.config) : model::HybridOptions{});
+}
+
 /// The student of the distill stage: a hybrid given whole, or made from the teacher and, when given, aligned mixers.
 void prepare_hybrid(PreparedStage& prepared, const JobContext& context,
                     const ModelSource& teacher) {
@@ -75,9 +125,7 @@ void prepare_hybrid(PreparedStage& prepared, const JobContext& context,
   ModelSource student;
   if (!train.student().empty()) student = open_model(train.student(), context.config.output());
   const bool whole = student.weights != nullptr && !student.mixers_only;
-  prepared.config =
-      whole ? student.config
-            : hybrid_of(teacher.config, kept_layers(train, context.config.output()), train);
+  prepared.config = distilled_config(context, teacher, student);
   HALO_REQUIRE_INPUT(
       prepared.config.vocab_size == teacher.config.vocab_size,
       str("student ", student.reference, " has a vocabulary of ", prepared.config.vocab_size,
@@ -135,8 +183,8 @@ void prepare_without_teacher(PreparedStage& prepared, const JobContext& context)
 }  // namespace
 
 model::ModelConfig hybrid_of(const model::ModelConfig& teacher, const std::vector<int>& keep,
-                             const proto::Train& train) {
-  model::ModelConfig config = model::hybrid_config(teacher, keep, hybrid_options(train));
+                             const proto::Train& train, const model::HybridOptions& defaults) {
+  model::ModelConfig config = model::hybrid_config(teacher, keep, hybrid_options(train, defaults));
   if (train.has_tie_word_embeddings()) config.tie_word_embeddings = train.tie_word_embeddings();
   return config;
 }

@@ -26,8 +26,10 @@ struct PreparedStage {
 /// Throws InputError for references and options that do not fit.
 [[nodiscard]] PreparedStage prepare_stage(const JobContext& context);
 
-/// The architecture that a training job makes from a teacher, with `keep` layers as softmax attention.
+/// The architecture that a training job makes from a teacher, with `keep` layers as softmax attention; `defaults` are its
+/// options where the job gives none: the aligned mixers' own where there are any.
 [[nodiscard]] model::ModelConfig hybrid_of(const model::ModelConfig& teacher,
-                                           const std::vector<int>& keep, const proto::Train& train);
+                                           const std::vector<int>& keep, const proto::Train& train,
+                                           const model::HybridOptions& defaults);
 
 }  // namespace halo::launch

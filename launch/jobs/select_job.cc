@@ -63,27 +63,42 @@ method::Sweep measure(const JobContext& context) {
   return sweep;
 }
 
-}  // namespace
-
-JobOutcome run_select_job(const JobContext& context) {
+nlohmann::json by_importance(const JobContext& context) {
   const proto::Select& select = context.job.select();
   method::Sweep sweep = select.scores().empty()
                             ? measure(context)
                             : method::parse_sweep(read_file(select.scores()), select.scores());
-  const auto layers = static_cast<int>(sweep.layers.size());
-  const int keep = select.keep() > 0 ? select.keep() : method::default_keep(layers);
-  const std::vector<int> selected =
-      select.strategy() == proto::UNIFORM
-          ? method::uniform_layers(layers, keep)
-          : method::select_layers(method::importance(sweep.layers), keep);
-  if (!context.is_first_rank()) return JobOutcome::kDone;
-  sweep.keep = keep;
+  if (select.keep() > 0) sweep.keep = select.keep();
+  if (sweep.keep == 0) sweep.keep = method::default_keep(static_cast<int>(sweep.layers.size()));
   nlohmann::json result = nlohmann::json::parse(method::sweep_to_json(sweep));
-  result["selected"] = selected;
+  result["selected"] = method::select_layers(method::importance(sweep.layers), sweep.keep);
+  return result;
+}
+
+/// Needs the number of layers alone, nothing measured.
+nlohmann::json evenly_spaced(const JobContext& context) {
+  const proto::Select& select = context.job.select();
+  const int layers =
+      select.scores().empty()
+          ? read_referenced_config(mixers_reference(context.job), context.config.output())
+                .num_hidden_layers
+          : static_cast<int>(
+                method::parse_sweep(read_file(select.scores()), select.scores()).layers.size());
+  const int keep = select.keep() > 0 ? select.keep() : method::default_keep(layers);
+  return {{"keep", keep}, {"selected", method::uniform_layers(layers, keep)}};
+}
+
+}  // namespace
+
+JobOutcome run_select_job(const JobContext& context) {
+  const nlohmann::json result = context.job.select().strategy() == proto::UNIFORM
+                                    ? evenly_spaced(context)
+                                    : by_importance(context);
+  if (!context.is_first_rank()) return JobOutcome::kDone;
   context.begin_folder();
   write_file_atomically(context.folder().result(), result.dump(2) + "\n");
   LOG(INFO) << context.job.name()
-            << ": layers kept as softmax attention: " << nlohmann::json(selected).dump();
+            << ": layers kept as softmax attention: " << result.at("selected").dump();
   return JobOutcome::kDone;
 }
 

@@ -54,6 +54,14 @@ TEST_P(ThreadPoolTest, AnExceptionComesBackAndThePoolGoesOn) {
   }
 }
 
+TEST_P(ThreadPoolTest, ALoopWithinALoopIsAnErrorAndThePoolGoesOn) {
+  ThreadPool pool(GetParam());
+  EXPECT_THROW(pool.run([&](int) { pool.run([](int) {}); }), Error);
+  std::atomic<int> calls = 0;
+  pool.run([&](int) { ++calls; });
+  EXPECT_EQ(calls, GetParam());
+}
+
 TEST_P(ThreadPoolTest, ParallelForCoversEachItemOnce) {
   Stream stream(GetParam());
   for (const std::int64_t n : {0, 1, 7, 1000, 100003}) {

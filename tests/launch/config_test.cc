@@ -25,7 +25,7 @@ job { name: "distill" needs: "select" layout { tensor: 1 }
     data { tokens: "a.h5" sequence_length: 1000 first_sample: AUTO }  # comment: first_sample: AUTO
     batch { sequences: 8 } steps: 3
     optimizer { lr: 3e-5 } } }
-job { name: "finetune" needs: "distill" train { stage: FINETUNE student: "job:distill" data { tokens: "a.h5" tokens: "b.h5" } steps: 2 } }
+job { name: "finetune" needs: "distill" train { stage: FINETUNE student: "job:distill" data { tokens: "a.h5" tokens: "b.h5" weight: 1 weight: 1 } steps: 2 } }
 job { name: "export" needs: "finetune" export { to: "models/out" attn_logits_scaling: "hype 500" } }
 )";
 
@@ -114,11 +114,36 @@ TEST(Config, AutoStartsWhereEarlierReadersOfTheSameTokensEnd) {
   EXPECT_EQ(config.job(3).train().data().first_sample(), 2 * 102 + 1);
 }
 
+constexpr std::string_view kListOfFiles = R"(
+job { name: "first" train { stage: PRETRAIN model: "m" steps: 10
+  data { tokens: "a.h5" tokens: "b.h5" sequence_length: 64 } batch { sequences: 8 } } }
+job { name: "second" needs: "first" train { stage: PRETRAIN model: "m" steps: 1
+  data { tokens: "a.h5" tokens: "b.h5" sequence_length: 128 } batch { sequences: 8 } } }
+)";
+
+TEST(Config, AutoStartsBehindAListOfFilesReadAsOne) {
+  // 80 samples of 64, and one more for what each of the two files may leave over: 82 * 64 tokens are 41 samples of 128,
+  // and again one more a file.
+  const Config config = resolve(parse_config(kListOfFiles, "c"), "c");
+  EXPECT_EQ(config.job(1).train().data().first_sample(), 41 + 2);
+}
+
+TEST(Config, AutoRefusesWhatDoesNotTellWhereEarlierReadersEnd) {
+  Config config = parse_config(kListOfFiles, "c");
+  config.mutable_job(1)->mutable_train()->mutable_data()->mutable_tokens()->RemoveLast();
+  EXPECT_TRUE(
+      contains(error_of([&] { (void)resolve(config, "c"); }), "reads a.h5 in another list"));
+  apply_override(config, "job[second].train.data.first_sample=7");
+  EXPECT_EQ(resolve(config, "c").job(1).train().data().first_sample(), 7);
+}
+
 TEST(Config, AutoKeepsApartOnlyWhatReadsTheSameTokens) {
   Config config = parse_config(kPipeline, "c");
   apply_override(config, "job[distill].train.data.tokens=c.h5");
-  apply_override(config, "job[finetune].train.data.tokens=c.h5");
-  apply_override(config, "job[finetune].train.data.sequence_length=1000");
+  proto::Data& data = *config.mutable_job(3)->mutable_train()->mutable_data();
+  data.Clear();
+  data.add_tokens("c.h5");
+  data.set_sequence_length(1000);
   const Config resolved = resolve(config, "c");
   EXPECT_EQ(resolved.job(2).train().data().first_sample(), 0);
   EXPECT_EQ(resolved.job(3).train().data().first_sample(), 24);
@@ -341,20 +366,22 @@ TEST(Config, ResumeIsForbiddenByWhatChangesTheResult) {
           .empty());
   const std::vector<FieldChange> found =
       changes({"seed=4", "job[2].train.optimizer.lr=4e-5", "job[2].train.data.tokens=[a.h5,b.h5]",
-               "job[2].train.attn_use_rope=true"});
+               "job[2].train.data.weight=[1,1]", "job[2].train.attn_use_rope=true"});
   std::string paths;
   for (const FieldChange& change : found) paths += change.path + " ";
-  ASSERT_EQ(found.size(), 5U) << paths;
+  ASSERT_EQ(found.size(), 7U) << paths;
   EXPECT_EQ(found[0].path, "seed");
   EXPECT_EQ(found[0].stored, "3");
   EXPECT_EQ(found[0].now, "4");
   EXPECT_EQ(found[1].path, "job[distill].train.data.tokens[1]");
   EXPECT_EQ(found[1].stored, "");
   EXPECT_EQ(found[1].now, "\"b.h5\"");
-  EXPECT_EQ(found[2].path, "job[distill].train.data.first_sample") << "it moves with the files";
-  EXPECT_EQ(found[3].path, "job[distill].train.optimizer.lr");
-  EXPECT_EQ(found[3].stored, "3e-05");
-  EXPECT_EQ(found[4].path, "job[distill].train.attn_use_rope");
+  EXPECT_EQ(found[2].path, "job[distill].train.data.weight[0]");
+  EXPECT_EQ(found[3].path, "job[distill].train.data.weight[1]");
+  EXPECT_EQ(found[4].path, "job[distill].train.data.first_sample") << "it moves with the files";
+  EXPECT_EQ(found[5].path, "job[distill].train.optimizer.lr");
+  EXPECT_EQ(found[5].stored, "3e-05");
+  EXPECT_EQ(found[6].path, "job[distill].train.attn_use_rope");
 }
 
 }  // namespace

@@ -1,27 +1,22 @@
 #pragma once
 #include <hdf5.h>
 
-#include <cstdint>
 #include <mutex>
 #include <string>
 #include <string_view>
 
 #include "core/base/error.h"
-#include "core/base/hdf5_lock.h"
 #include "core/base/unique_handle.h"
 
-namespace halo::data {
+namespace halo {
 
-/// While it lives, this thread alone is inside libhdf5, and libhdf5 prints nothing.
+/// While it lives, this thread alone is inside libhdf5 (it holds hdf5_mutex()), and libhdf5 prints nothing. Every call of libhdf5 and every handle below lives within one.
 class Hdf5Section {
  public:
-  Hdf5Section() : lock_(hdf5_mutex()) {
-    H5Eget_auto2(H5E_DEFAULT, &print_, &print_data_);
-    H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
-  }
+  Hdf5Section();
   Hdf5Section(const Hdf5Section&) = delete;
   Hdf5Section& operator=(const Hdf5Section&) = delete;
-  ~Hdf5Section() { H5Eset_auto2(H5E_DEFAULT, print_, print_data_); }
+  ~Hdf5Section();
 
  private:
   std::lock_guard<std::mutex> lock_;
@@ -40,9 +35,15 @@ struct Hdf5Traits {
 };
 using Hdf5Handle = UniqueHandle<Hdf5Traits>;
 
-/// The handle of a new id. Throws Error "what: libhdf5's reason" when it is none.
-[[nodiscard]] Hdf5Handle hdf5_handle(hid_t id, std::string_view what);
-/// Throws Error "what: libhdf5's reason" for a negative status.
-void hdf5_check(herr_t status, std::string_view what);
+/// Returns what a call of libhdf5 returned. Throws Error "what: libhdf5's reason" when that is negative.
+template <class Result>
+Result hdf5_check(Result result, std::string_view what) {
+  if (result < 0) throw Error(str(what, ": ", hdf5_reason()));
+  return result;
+}
+/// The handle of a new id. Throws like hdf5_check.
+[[nodiscard]] inline Hdf5Handle hdf5_handle(hid_t id, std::string_view what) {
+  return Hdf5Handle(hdf5_check(id, what));
+}
 
-}  // namespace halo::data
+}  // namespace halo
