@@ -54,7 +54,7 @@ double AlignStage::run(const data::MicroBatch& batch, double gradient_scale, boo
     sum += kernels::mse_loss(student, student, y, {}, gradient_scale,
                              stream_);  // student becomes its gradient
     if (train) mixer.backward({}, student, h, sequence, saved, stream_);
-    block.finish(x, y, stream_);
+    if (layer + 1 < config_.num_hidden_layers) block.finish(x, y, stream_);
   }
   return sum;
 }

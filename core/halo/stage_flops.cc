@@ -7,6 +7,7 @@ namespace halo::method {
 double align_flops(const model::ModelConfig& teacher, const model::ModelConfig& student,
                    std::int64_t T) {
   double flops = model::forward_flops(teacher, T, /*head=*/false);
+  flops -= 2 * model::mlp_matrix_elements(teacher);  // of the last layer: nobody needs its output
   for (int layer = 0; layer < student.num_hidden_layers; ++layer) {
     const double matrices = model::mixer_matrix_elements(student, layer);
     const double o_proj =

@@ -50,9 +50,9 @@ StepStats Trainer::step(std::int64_t step, std::span<const MicroBatch> batches, 
   optimizer_.reduce_gradients();
   if (on_gradients) on_gradients(step);
 
-  std::array<double, 4> totals{sum, optimizer_.sum_of_squares(),
-                               static_cast<double>(optimizer_.nonfinite_gradients()),
-                               stop ? 1.0 : 0.0};
+  const double squares = optimizer_.sum_of_squares();
+  const std::int64_t nonfinite = std::isfinite(squares) ? 0 : optimizer_.nonfinite_gradients();
+  std::array<double, 4> totals{sum, squares, static_cast<double>(nonfinite), stop ? 1.0 : 0.0};
   mesh_.gradient_comm().all_reduce(view(totals.data(), {4}), comm::ReduceOp::kSum).wait();
   stats.loss = totals[0] * stage_.token_scale() / static_cast<double>(stats.tokens);
   stats.grad_norm = std::sqrt(totals[1]);

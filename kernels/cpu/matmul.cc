@@ -75,7 +75,9 @@ void split_matmul(TensorView c, TensorView a, TensorView b, const Matmul& option
                        .alpha = static_cast<T>(options.alpha),
                        .beta = static_cast<T>(options.beta)};
   constexpr std::int64_t kUnit = 16;  // shares are whole vectors
-  const bool by_rows = whole.M >= whole.N;
+  // What is not cut, every thread rearranges for itself; for a transposed side that costs about twice as much.
+  const bool by_rows =
+      whole.M * (whole.transpose_a ? 2 : 1) >= whole.N * (whole.transpose_b ? 2 : 1);
   const std::int64_t length = by_rows ? whole.M : whole.N;
   const std::int64_t other = by_rows ? whole.N : whole.M;
   stream.parallel_for((length + kUnit - 1) / kUnit, std::max<std::int64_t>(other * whole.K, 1),
@@ -103,7 +105,7 @@ void matmul_block(const MatmulBlock<float>& block) {
   if (block.M == 0 || block.N == 0) return;
   const OneOpenMpThread one_thread;
   // dnnl_sgemm slows down on long products with a transposed left side; cut, they keep the rate of the others.
-  constexpr std::int64_t kDepth = 256;
+  constexpr std::int64_t kDepth = 512;
   const std::int64_t step = block.transpose_a ? kDepth : block.K;
   MatmulBlock<float> part = block;
   for (std::int64_t k = 0; k < block.K; k += step) {
