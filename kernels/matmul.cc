@@ -36,6 +36,9 @@ void matmul(TensorView c, TensorView a, TensorView b, const Matmul& options, Str
 }
 
 void linear(TensorView y, TensorView x, TensorView weight, Stream& stream) {
+  const bool stored_transposed =
+      weight.rank() == 2 && weight.stride(0) == 1 && weight.stride(1) > 1;
+  if (stored_transposed) return matmul(y, x, weight.transposed(0, 1), {}, stream);
   matmul(y, x, weight, {.transpose_b = true}, stream);
 }
 

@@ -1,5 +1,7 @@
 #include "core/base/tensor_view.h"
 
+#include <utility>
+
 namespace halo {
 
 Shape::Shape(std::span<const std::int64_t> dims) {
@@ -64,6 +66,16 @@ TensorView TensorView::select(int axis, std::int64_t i) const {
   }
   part.shape = Shape(std::span<const std::int64_t>(dims.data(), n));
   return part;
+}
+
+TensorView TensorView::transposed(int axis, int other) const {
+  HALO_REQUIRE(axis >= 0 && axis < rank() && other >= 0 && other < rank(),
+               str("axes ", axis, " and ", other, " of a tensor ", to_string(shape)));
+  TensorView exchanged = *this;
+  std::swap(exchanged.shape[axis], exchanged.shape[other]);
+  std::swap(exchanged.strides[static_cast<std::size_t>(axis)],
+            exchanged.strides[static_cast<std::size_t>(other)]);
+  return exchanged;
 }
 
 TensorView TensorView::reshape(const Shape& dims) const {

@@ -74,6 +74,8 @@ struct TensorView {
   [[nodiscard]] TensorView slice(int axis, std::int64_t begin, std::int64_t end) const;
   /// Element `i` of `axis`, which disappears.
   [[nodiscard]] TensorView select(int axis, std::int64_t i) const;
+  /// The same elements with two axes exchanged.
+  [[nodiscard]] TensorView transposed(int axis, int other) const;
   /// The same elements in another shape; the view must be contiguous.
   [[nodiscard]] TensorView reshape(const Shape& dims) const;
 };

@@ -10,6 +10,7 @@ LoadedModel load_model(const ModelConfig& config, const WeightSource& weights, D
   loaded.parameters = std::make_unique<ParameterSet>(stream, parameter_specs(config), dtype,
                                                      ParameterSet::Use::kFrozen);
   load_parameters(*loaded.parameters, weights);
+  loaded.parameters->transpose_matrices(stream);
   loaded.transformer = std::make_unique<Transformer>(config, loaded.parameters->lookup());
   return loaded;
 }

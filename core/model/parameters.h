@@ -66,6 +66,9 @@ class ParameterSet {
   /// All weights or gradients as one flat array; what lies between parameters is zero and means nothing.
   [[nodiscard]] TensorView flat_weights() const { return weights_; }
   [[nodiscard]] TensorView flat_gradients() const { return gradients_; }
+  /// Lays out the matrices of a frozen set as forward products read them fastest: transposed in memory, under views of
+  /// the same shape. Not the embedding, whose rows are looked up. Once a set, after its weights have been loaded.
+  void transpose_matrices(Stream& stream);
   /// Where a parameter starts in the flat arrays, in elements.
   [[nodiscard]] std::int64_t flat_offset(const Parameter& parameter) const;
 

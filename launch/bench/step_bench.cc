@@ -68,6 +68,7 @@ Bench make_bench(const BenchModel& m, const StepBenchOptions& o, Stream& stream)
   if (align || o.stage == "distill") {
     b.teacher_weights =
         random_weights(model::parameter_specs(m.teacher), ParameterSet::Use::kFrozen, stream);
+    b.teacher_weights->transpose_matrices(stream);  // as loading a teacher does
     b.teacher = std::make_unique<model::Transformer>(m.teacher, b.teacher_weights->lookup());
   }
   const model::ModelConfig hybrid =

@@ -225,5 +225,34 @@ TEST(TransformerPassTest, HypeScalesTheQueriesOfAttentionLayersByPosition) {
   EXPECT_GT(later, 1e-8);
 }
 
+TEST(Transformer, TransposedMatricesGiveTheSameHiddenStatesAndLogits) {
+  Stream stream(2);
+  ModelConfig config = hybrid_config(teacher_config(), {1}, {});
+  config.tie_word_embeddings = false;
+  Model trained(config, stream);
+  ParameterSet frozen(stream, parameter_specs(config), DType::kFloat64, ParameterSet::Use::kFrozen);
+  copy(frozen.flat_weights(), trained.parameters.flat_weights(), stream);
+  frozen.transpose_matrices(stream);
+  const Parameter& gate = frozen.at("model.layers.0.mlp.gate_proj.weight");
+  EXPECT_EQ(gate.weight.shape, (Shape{10, 12}));
+  EXPECT_EQ(gate.weight.stride(0), 1);
+  EXPECT_TRUE(frozen.at(kEmbedding).weight.contiguous());
+
+  const Transformer transformer(config, frozen.lookup());
+  const Tokens tokens = make_tokens(7, 2, false);
+  const TensorView ids = view(tokens.ids.data(), {14});
+  const auto logits = [&](const Transformer& model) {
+    const Tensor h = model.hidden(ids, sequence_of(trained, tokens, stream), stream);
+    Tensor z(stream, {14, config.vocab_size}, DType::kFloat64);
+    model.head().logits(z, h, stream);
+    return z;
+  };
+  const Tensor expected = logits(trained.transformer), got = logits(transformer);
+  for (std::int64_t i = 0; i < expected.view().size(); ++i) {
+    const double value = expected.view().as<double>()[i];
+    EXPECT_NEAR(got.view().as<double>()[i], value, 1e-13 * (1 + std::fabs(value))) << i;
+  }
+}
+
 }  // namespace
 }  // namespace halo::model
