@@ -32,8 +32,8 @@ std::array<hsize_t, Shape::kMaxRank> sizes_of(const Shape& shape) {
 }
 
 Hdf5Handle make_space(const Shape& shape) {
-  return Hdf5Handle(hdf5_check(H5Screate_simple(shape.rank(), sizes_of(shape).data(), nullptr),
-                               "H5Screate_simple"));
+  return hdf5_handle(H5Screate_simple(shape.rank(), sizes_of(shape).data(), nullptr),
+                     "H5Screate_simple");
 }
 
 std::array<TensorView, 3> values_of(const CheckpointPiece& piece) {
@@ -68,15 +68,14 @@ struct PlannedValues {
 
 void write_attribute(hid_t dataset, const char* name, const Shape& values) {
   const Hdf5Handle space = make_space({values.rank()});
-  const Hdf5Handle attribute(
-      hdf5_check(H5Acreate2(dataset, name, H5T_STD_I64LE, space.get(), H5P_DEFAULT, H5P_DEFAULT),
-                 "H5Acreate"));
+  const Hdf5Handle attribute = hdf5_handle(
+      H5Acreate2(dataset, name, H5T_STD_I64LE, space.get(), H5P_DEFAULT, H5P_DEFAULT), "H5Acreate");
   hdf5_check(H5Awrite(attribute.get(), H5T_NATIVE_INT64, values.dims().data()), "H5Awrite");
 }
 
 struct CreationProperties {
-  Hdf5Handle link{hdf5_check(H5Pcreate(H5P_LINK_CREATE), "H5Pcreate")};
-  Hdf5Handle dataset{hdf5_check(H5Pcreate(H5P_DATASET_CREATE), "H5Pcreate")};
+  Hdf5Handle link = hdf5_handle(H5Pcreate(H5P_LINK_CREATE), "H5Pcreate");
+  Hdf5Handle dataset = hdf5_handle(H5Pcreate(H5P_DATASET_CREATE), "H5Pcreate");
   CreationProperties() {
     hdf5_check(H5Pset_create_intermediate_group(link.get(), 1), "H5Pset_create_intermediate_group");
     hdf5_check(H5Pset_layout(dataset.get(), H5D_CONTIGUOUS), "H5Pset_layout");
@@ -87,7 +86,7 @@ struct CreationProperties {
 
 /// Flock does not work on every shared file system, and nobody else writes these files.
 Hdf5Handle without_locking() {
-  Hdf5Handle access(hdf5_check(H5Pcreate(H5P_FILE_ACCESS), "H5Pcreate"));
+  Hdf5Handle access = hdf5_handle(H5Pcreate(H5P_FILE_ACCESS), "H5Pcreate");
   hdf5_check(H5Pset_file_locking(access.get(), false, true), "H5Pset_file_locking");
   return access;
 }
@@ -96,10 +95,10 @@ PlannedValues create_dataset(hid_t file, const CreationProperties& properties,
                              const std::string& name, const CheckpointPiece& piece,
                              const TensorView& values) {
   const Hdf5Handle space = make_space(piece.region.shape);
-  const Hdf5Handle dataset(
-      hdf5_check(H5Dcreate2(file, name.c_str(), file_type(values.dtype), space.get(),
-                            properties.link.get(), properties.dataset.get(), H5P_DEFAULT),
-                 "H5Dcreate"));
+  const Hdf5Handle dataset =
+      hdf5_handle(H5Dcreate2(file, name.c_str(), file_type(values.dtype), space.get(),
+                             properties.link.get(), properties.dataset.get(), H5P_DEFAULT),
+                  "H5Dcreate");
   write_attribute(dataset.get(), "offset", piece.region.offset);
   write_attribute(dataset.get(), "global_shape", piece.global_shape);
   const haddr_t offset = H5Dget_offset(dataset.get());
@@ -116,8 +115,8 @@ std::vector<PlannedValues> lay_out(const std::string& path, std::span<const Chec
   const Hdf5Handle access = without_locking();
   hdf5_check(H5Pset_fapl_stdio(access.get()), "H5Pset_fapl_stdio");
   const CreationProperties properties;
-  const Hdf5Handle file(
-      hdf5_check(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), "H5Fcreate"));
+  const Hdf5Handle file =
+      hdf5_handle(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), "H5Fcreate");
   std::vector<PlannedValues> planned;
   std::map<std::string, std::pair<std::size_t, std::size_t>> known;  // tensor, pieces so far
   for (const CheckpointPiece& piece : pieces) {
@@ -244,10 +243,10 @@ void RankFile::read(const std::string& dataset, const Shape& slice, const parall
   const Hdf5Section section;
   const std::string where = str(name_, ": ", printable(dataset));
   try {
-    const Hdf5Handle stored(hdf5_check(H5Dopen2(handles_->file.get(), dataset.c_str(), H5P_DEFAULT),
-                                       "cannot be opened"));
-    const Hdf5Handle space(hdf5_check(H5Dget_space(stored.get()), "H5Dget_space"));
-    const Hdf5Handle type(hdf5_check(H5Dget_type(stored.get()), "H5Dget_type"));
+    const Hdf5Handle stored = hdf5_handle(
+        H5Dopen2(handles_->file.get(), dataset.c_str(), H5P_DEFAULT), "cannot be opened");
+    const Hdf5Handle space = hdf5_handle(H5Dget_space(stored.get()), "H5Dget_space");
+    const Hdf5Handle type = hdf5_handle(H5Dget_type(stored.get()), "H5Dget_type");
     std::array<hsize_t, H5S_MAX_RANK> sizes{};
     const int rank = hdf5_check(H5Sget_simple_extent_ndims(space.get()), "its shape");
     hdf5_check(H5Sget_simple_extent_dims(space.get(), sizes.data(), nullptr), "its shape");

@@ -12,7 +12,8 @@ target_compile_options(halo_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion
                        $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>  # GCC 12 warns of its own std::string at -O3
                        $<$<BOOL:${HALO_WERROR}>:-Werror> -march=${HALO_MARCH})
 if(HALO_SANITIZE)
-  # Built in half the time by little optimisation, and without checks of pointers that the address sanitizer finds too.
+  # Quicker to build with little optimisation, and without checks of each pointer's use: a wrong one is left to the
+  # address sanitizer.
   set(sanitizer_flags -fsanitize=${HALO_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   if(NOT HALO_FUZZ)
     list(APPEND sanitizer_flags -O1 -fno-sanitize=null,vptr,object-size)

@@ -38,8 +38,8 @@ void matmul_block(const MatmulBlock<double>& block);
 void matmul(TensorView c, TensorView a, TensorView b, const Matmul& options, Stream& stream);
 }  // namespace cpu
 
-/// y (N, O) = x (N, I) weight (O, I)^T, the projection of Hugging Face's Linear without bias. Faster by a tenth when the
-/// weight's columns are dense in memory rather than its rows.
+/// y (N, O) = x (N, I) weight (O, I)^T, the projection of Hugging Face's Linear without bias. Faster by up to a tenth when
+/// the weight's columns are dense in memory rather than its rows.
 void linear(TensorView y, TensorView x, TensorView weight, Stream& stream);
 /// dx (N, I) = dy (N, O) weight (O, I), added to dx when `accumulate`.
 void linear_backward_input(TensorView dx, TensorView dy, TensorView weight, bool accumulate,

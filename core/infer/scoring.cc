@@ -55,13 +55,15 @@ std::string_view trimmed(std::string_view text) {
 struct GenerationPrompt {
   std::vector<std::int32_t> tokens;
   std::int64_t new_tokens = 0;
+  std::string_view answer;  // of the task's example
 };
 
 GenerationPrompt generation_prompt(const TaskExample& example, const data::Tokenizer& tokenizer,
                                    std::int64_t max_tokens) {
   const std::size_t answer_tokens = tokenizer.encode(example.answers.front()).size();
   GenerationPrompt prompt{tokenizer.encode(example.context),
-                          std::max(kGeneratedTokens, 2 * static_cast<std::int64_t>(answer_tokens))};
+                          std::max(kGeneratedTokens, 2 * static_cast<std::int64_t>(answer_tokens)),
+                          trimmed(example.answers.front())};
   HALO_REQUIRE_INPUT(!prompt.tokens.empty(), "its prompt has no tokens");
   HALO_REQUIRE_INPUT(prompt.new_tokens < max_tokens,
                      str("its continuation by ", prompt.new_tokens, " tokens does not fit ",
@@ -92,14 +94,13 @@ double score_generation(const model::Transformer& model, const Task& task,
                         comm::Communicator& ranks, Stream& stream) {
   const std::vector<GenerationPrompt> prompts = generation_prompts(task, tokenizer, max_tokens);
   double right = 0;
-  for (auto i = static_cast<std::size_t>(ranks.rank()); i < prompts.size();
-       i += static_cast<std::size_t>(ranks.size())) {
+  for (const GenerationPrompt* prompt : share_of<GenerationPrompt>(prompts, ranks)) {
     std::vector<std::int32_t> continuation =
-        generate_greedy(model, prompts[i].tokens, prompts[i].new_tokens, {}, dtype, stream);
+        generate_greedy(model, prompt->tokens, prompt->new_tokens, {}, dtype, stream);
     // A model's vocabulary may be padded past its tokenizer's.
     std::erase_if(continuation, [&](std::int32_t id) { return id >= tokenizer.vocab_size(); });
     const std::string text = tokenizer.decode(continuation, /*skip_special=*/true);
-    right += text.find(trimmed(task.examples[i].answers.front())) != std::string::npos;
+    if (text.find(prompt->answer) != std::string::npos) right += 1;
   }
   ranks.all_reduce(view(&right, {1}), comm::ReduceOp::kSum).wait();
   return right / static_cast<double>(prompts.size());

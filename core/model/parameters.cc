@@ -105,14 +105,15 @@ void ParameterSet::transpose_matrices(Stream& stream) {
   for (Parameter& p : parameters_) {
     if (p.weight.rank() != 2 || p.name == kEmbedding) continue;
     const std::int64_t rows = p.weight.dim(0), columns = p.weight.dim(1);
-    const Tensor before = Tensor::copy_of(stream, p.weight);
     const TensorView stored = p.weight.reshape({columns, rows});
     dispatch_float(p.weight.dtype, [&](auto zero) {
-      const auto* from = before.view().as<decltype(zero)>();
       auto* to = stored.as<decltype(zero)>();
+      const std::vector from(
+          to, to + stored.size());  // gone before the next; a tensor's memory would be kept
       stream.parallel_for(columns, rows, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = 0; i < rows; ++i)
-          for (std::int64_t j = begin; j < end; ++j) to[j * rows + i] = from[i * columns + j];
+          for (std::int64_t j = begin; j < end; ++j)
+            to[j * rows + i] = from[static_cast<std::size_t>(i * columns + j)];
       });
     });
     p.weight = stored.transposed(0, 1);

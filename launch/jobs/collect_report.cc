@@ -33,10 +33,7 @@ StageReport stage_report(const proto::Job& job, const JobFolder& folder) {
 
 std::vector<LayerReport> layer_reports(const JobFolder& folder, const std::string& selected_by) {
   const std::string text = read_file(folder.result());
-  const std::string place = folder.result().string();
-  const nlohmann::json document = parse_json(text, place);
-  if (!JsonValue(document, place).find("layers")) return {};  // chosen without scores
-  const method::Sweep sweep = method::parse_sweep(text, place);
+  const method::Sweep sweep = method::parse_sweep(text, folder.result().string());
   const std::vector<double> importance = method::importance(sweep.layers);
   const std::vector<int> kept = selected_layers(selected_by, folder.path().parent_path());
   std::vector<LayerReport> layers;
@@ -110,7 +107,8 @@ Report collect_report(const Config& config, int ranks) {
     const JobFolder folder(config.output(), job.name());
     if (job.has_train() && fs::exists(folder.metrics()))
       report.stages.push_back(stage_report(job, folder));
-    if (job.has_select() && fs::exists(folder.result()))
+    const bool scored = job.has_select() && job.select().strategy() != proto::UNIFORM;
+    if (scored && fs::exists(folder.result()))
       report.layers = layer_reports(folder, "job:" + job.name());
     if (job.has_evaluate() && fs::exists(folder.result())) add_models(report, names, folder);
     if (job.has_report() && !job.report().title().empty()) report.title = job.report().title();

@@ -63,28 +63,38 @@ method::Sweep measure(const JobContext& context) {
   return sweep;
 }
 
+/// How many layers are kept: as the job says, else the file of scores, else a quarter.
+int keep_of(const proto::Select& select, int said_by_scores, int layers) {
+  if (select.keep() > 0) return select.keep();
+  return said_by_scores > 0 ? said_by_scores : method::default_keep(layers);
+}
+
+method::Sweep read_scores(const proto::Select& select) {
+  return method::parse_sweep(read_file(select.scores()), select.scores());
+}
+
 nlohmann::json by_importance(const JobContext& context) {
   const proto::Select& select = context.job.select();
-  method::Sweep sweep = select.scores().empty()
-                            ? measure(context)
-                            : method::parse_sweep(read_file(select.scores()), select.scores());
-  if (select.keep() > 0) sweep.keep = select.keep();
-  if (sweep.keep == 0) sweep.keep = method::default_keep(static_cast<int>(sweep.layers.size()));
+  method::Sweep sweep = select.scores().empty() ? measure(context) : read_scores(select);
+  sweep.keep = keep_of(select, sweep.keep, static_cast<int>(sweep.layers.size()));
   nlohmann::json result = nlohmann::json::parse(method::sweep_to_json(sweep));
-  result["selected"] = method::select_layers(method::importance(sweep.layers), sweep.keep);
+  result["selected"] = result.at("expected_keep");
   return result;
 }
 
 /// Needs the number of layers alone, nothing measured.
 nlohmann::json evenly_spaced(const JobContext& context) {
   const proto::Select& select = context.job.select();
-  const int layers =
-      select.scores().empty()
-          ? read_referenced_config(mixers_reference(context.job), context.config.output())
-                .num_hidden_layers
-          : static_cast<int>(
-                method::parse_sweep(read_file(select.scores()), select.scores()).layers.size());
-  const int keep = select.keep() > 0 ? select.keep() : method::default_keep(layers);
+  int layers = 0, said_by_scores = 0;
+  if (select.scores().empty()) {
+    layers = read_referenced_config(mixers_reference(context.job), context.config.output())
+                 .num_hidden_layers;
+  } else {
+    const method::Sweep sweep = read_scores(select);
+    layers = static_cast<int>(sweep.layers.size());
+    said_by_scores = sweep.keep;
+  }
+  const int keep = keep_of(select, said_by_scores, layers);
   return {{"keep", keep}, {"selected", method::uniform_layers(layers, keep)}};
 }
 
