@@ -31,10 +31,15 @@ void swiglu(TensorView y, TensorView gate, TensorView up, Stream& stream) {
   cpu::swiglu(y, gate, up, stream);
 }
 
-void swiglu_backward(TensorView dgate, TensorView dup, TensorView dy, TensorView gate,
+void swiglu_backward(TensorView dgate, TensorView dup, TensorView y, TensorView dy, TensorView gate,
                      TensorView up, Stream& stream) {
   check_elementwise("swiglu_backward", {dgate, dup}, {dy, gate, up});
-  cpu::swiglu_backward(dgate, dup, dy, gate, up, stream);
+  if (!y.empty()) {
+    check_elementwise("swiglu_backward", {y}, {dy, gate, up});
+    require_disjoint("swiglu_backward", "y", y, "dgate", dgate);
+    require_disjoint("swiglu_backward", "y", y, "dup", dup);
+  }
+  cpu::swiglu_backward(dgate, dup, y, dy, gate, up, stream);
 }
 
 void sigmoid_gate(TensorView y, TensorView x, TensorView z, Stream& stream) {

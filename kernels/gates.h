@@ -8,8 +8,9 @@ namespace halo::kernels {
 
 /// y = silu(gate) * up, silu(a) = a / (1 + e^-a). Source: Shazeer 2020; oracle `mlp`.
 void swiglu(TensorView y, TensorView gate, TensorView up, Stream& stream);
-/// dgate, dup from dy and the forward pass's gate and up. dgate may be gate, dup may be up.
-void swiglu_backward(TensorView dgate, TensorView dup, TensorView dy, TensorView gate,
+/// dgate, dup from dy and the forward pass's gate and up; y = the forward pass's output once more, which costs less than
+/// keeping it, or empty. dgate may be gate, dup may be up, y may be dy.
+void swiglu_backward(TensorView dgate, TensorView dup, TensorView y, TensorView dy, TensorView gate,
                      TensorView up, Stream& stream);
 
 /// y = x * sigmoid(z): the output gates of both mixers. Source: oracle `attn_mixer`, `lightning_mixer`.
@@ -23,7 +24,7 @@ void add(TensorView y, TensorView a, TensorView b, Stream& stream);
 
 namespace cpu {
 void swiglu(TensorView y, TensorView gate, TensorView up, Stream& stream);
-void swiglu_backward(TensorView dgate, TensorView dup, TensorView dy, TensorView gate,
+void swiglu_backward(TensorView dgate, TensorView dup, TensorView y, TensorView dy, TensorView gate,
                      TensorView up, Stream& stream);
 void sigmoid_gate(TensorView y, TensorView x, TensorView z, Stream& stream);
 void sigmoid_gate_backward(TensorView dx, TensorView dz, TensorView dy, TensorView x, TensorView z,

@@ -39,11 +39,15 @@ Tensor Tensor::copy_of(Stream& stream, TensorView source) {
   return tensor;
 }
 
-void copy(TensorView to, TensorView from, Stream&) {
+void copy(TensorView to, TensorView from, Stream& stream) {
   HALO_REQUIRE(to.shape == from.shape && to.dtype == from.dtype,
                str("copy of ", to_string(from.shape), ' ', dtype_name(from.dtype), " to ",
                    to_string(to.shape), ' ', dtype_name(to.dtype)));
-  if (to.size() > 0) copy_axes(to, from, 0);
+  if (to.size() == 0) return;
+  if (to.rank() == 0) return copy_axes(to, from, 0);
+  stream.parallel_for(to.dim(0), to.size() / to.dim(0), [&](std::int64_t begin, std::int64_t end) {
+    copy_axes(to.slice(0, begin, end), from.slice(0, begin, end), 0);
+  });
 }
 
 void fill_zero(TensorView to, Stream& stream) {

@@ -5,6 +5,27 @@
 #include "core/base/error.h"
 
 namespace halo {
+namespace {
+
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+/// Waits until `value` is no longer `old`: for some 50 us awake, since the next loop mostly comes within them and
+/// waking a thread takes as long, then asleep.
+template <class T>
+void wait_for_change(const std::atomic<T>& value, T old) {
+  constexpr int kLooks = 1000;
+  for (int i = 0; i < kLooks; ++i) {
+    if (value.load() != old) return;
+    pause();
+  }
+  value.wait(old);
+}
+
+}  // namespace
 
 ThreadPool::ThreadPool(int threads) {
   HALO_REQUIRE(threads >= 1, str("a pool of ", threads, " threads"));
@@ -25,7 +46,8 @@ void ThreadPool::run(const std::function<void(int)>& body) {
   ++generation_;
   generation_.notify_all();
   call(0);
-  for (int left = pending_.load(); left != 0; left = pending_.load()) pending_.wait(left);
+  for (int left = pending_.load(); left != 0; left = pending_.load())
+    wait_for_change(pending_, left);
   in_loop_ = false;
   if (std::exception_ptr failure = std::exchange(failure_, nullptr))
     std::rethrow_exception(failure);
@@ -34,7 +56,7 @@ void ThreadPool::run(const std::function<void(int)>& body) {
 void ThreadPool::work(int thread) {
   std::uint32_t seen = 0;
   for (;;) {
-    generation_.wait(seen);
+    wait_for_change(generation_, seen);
     ++seen;  // loops are issued one at a time, so generations are seen one by one
     if (stop_) return;
     call(thread);

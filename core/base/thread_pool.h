@@ -10,7 +10,7 @@
 namespace halo {
 
 /// A fixed number of threads that share loops. The caller is one of them, so a pool of 1 starts no thread. Loops are
-/// issued by one thread at a time; waiting threads sleep.
+/// issued by one thread at a time; waiting threads look around for a moment, then sleep.
 class ThreadPool {
  public:
   /// Throws Error for fewer than 1 thread.

@@ -22,16 +22,12 @@ void Mlp::forward(TensorView y, TensorView x, Saved& saved, Stream& stream) cons
 }
 
 void Mlp::backward(TensorView dx, TensorView dy, TensorView x, Saved& saved, Stream& stream) const {
-  const Shape& hidden = saved.gate.view().shape;
-  if (!down_->grad.empty()) {
-    Tensor activated(stream, hidden, x.dtype);  // cheaper to compute again than to keep
-    kernels::swiglu(activated, saved.gate, saved.up, stream);
-    kernels::linear_backward_weight(down_->grad, dy, activated, stream);
-  }
-  Tensor d(stream, hidden, x.dtype);
+  Tensor d(stream, saved.gate.view().shape, x.dtype);
   kernels::linear_backward_input(d, dy, down_->weight, /*accumulate=*/false, stream);
-  kernels::swiglu_backward(saved.gate, saved.up, d, saved.gate, saved.up,
-                           stream);  // now dgate and dup
+  const bool trains_down = !down_->grad.empty();
+  kernels::swiglu_backward(saved.gate, saved.up, trains_down ? d.view() : TensorView{}, d,
+                           saved.gate, saved.up, stream);  // now dgate, dup and what down_ read
+  if (trains_down) kernels::linear_backward_weight(down_->grad, dy, d, stream);
   for (const auto& [weight, dout] :
        {std::pair{gate_, saved.gate.view()}, std::pair{up_, saved.up.view()}}) {
     if (!weight->grad.empty()) kernels::linear_backward_weight(weight->grad, dout, x, stream);

@@ -44,7 +44,7 @@ void swiglu(TensorView y, TensorView gate, TensorView up, Stream& stream) {
   });
 }
 
-void swiglu_backward(TensorView dgate, TensorView dup, TensorView dy, TensorView gate,
+void swiglu_backward(TensorView dgate, TensorView dup, TensorView y, TensorView dy, TensorView gate,
                      TensorView up, Stream& stream) {
   dispatch_cpu_float(gate.dtype, [&](auto zero) {
     using T = decltype(zero);
@@ -53,15 +53,27 @@ void swiglu_backward(TensorView dgate, TensorView dup, TensorView dy, TensorView
     const auto* const d = dy.as<T>();
     const auto* const g = gate.as<T>();
     const auto* const u = up.as<T>();
-    for_each_element(dy, kExpCost, stream, [=](std::int64_t begin, std::int64_t end) {
+    const auto differentiate = [=](std::int64_t begin, std::int64_t end, auto&& keep_output) {
 #pragma omp simd
       for (std::int64_t i = begin; i < end; ++i) {
         const T a = g[i], b = u[i], dyi = d[i];
         const Sigmoid<T> sigmoid(a);
-        du[i] = dyi * (a * sigmoid.s);
+        const T silu = a * sigmoid.s;
+        du[i] = dyi * silu;
         dg[i] = dyi * b * (sigmoid.s * (1 + a * sigmoid.complement));
+        keep_output(i, silu * b);
       }
-    });
+    };
+    if (y.empty()) {
+      for_each_element(dy, kExpCost, stream, [=](std::int64_t begin, std::int64_t end) {
+        differentiate(begin, end, [](std::int64_t, T) {});
+      });
+    } else {
+      auto* const out = y.as<T>();
+      for_each_element(dy, kExpCost, stream, [=](std::int64_t begin, std::int64_t end) {
+        differentiate(begin, end, [=](std::int64_t i, T value) { out[i] = value; });
+      });
+    }
   });
 }
 

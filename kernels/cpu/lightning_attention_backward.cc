@@ -4,8 +4,10 @@
 namespace halo::kernels::cpu {
 namespace {
 
-/// Three passes: each chunk's own contributions to the states and to their gradients; their running sums, forwards and
-/// backwards; then each chunk's dq, dk, dv, which need only the states at its ends. Every sum has one order.
+/// With many heads each key/value head is walked along its chunks, forwards for the states and back for the gradients:
+/// what it needs stays in the caches. With few, three passes over all chunks: their own contributions to the states and
+/// to the states' gradients; running sums of both; then dq, dk, dv, which need only the states at a chunk's ends. Every
+/// sum has one order, chosen by the shape alone.
 template <class T>
 class Backward {
  public:
@@ -22,19 +24,28 @@ class Backward {
         G_(x.k.dim(2)),
         K_(x.q.dim(3)),
         chunks_(x.q.dim(0), B_, options.document_start),
-        n_(chunks_.count()),
-        before_(stream, {B_ * H_, n_ + 1, K_ * K_}, x.q.dtype),
-        after_(stream, {B_ * H_, n_ + 1, K_ * K_}, x.q.dtype) {
+        n_(chunks_.count()) {
     for (const double slope : options.slopes) decays_.emplace_back(slope);
   }
 
   void run() {
+    constexpr std::int64_t kManyHeads = 8;
+    if (B_ * G_ >= kManyHeads || n_ < kManyHeads) {
+      stream_.parallel_each(B_ * G_, [&](std::int64_t i) { walk(i / G_, i % G_); });
+    } else {
+      by_chunks();
+    }
+  }
+
+ private:
+  void by_chunks() {
+    before_ = Tensor(stream_, {B_ * H_, n_ + 1, K_ * K_}, x_.q.dtype);
+    after_ = Tensor(stream_, {B_ * H_, n_ + 1, K_ * K_}, x_.q.dtype);
     stream_.parallel_each(B_ * G_ * n_, [&](std::int64_t i) { contribute(i / n_, i % n_); });
     stream_.parallel_each(B_ * H_, [&](std::int64_t i) { sum_states(i / H_, i % H_); });
     stream_.parallel_each(B_ * G_ * n_, [&](std::int64_t i) { write_chunk(i / n_, i % n_); });
   }
 
- private:
   /// The dense rows of one chunk of one key/value head, and of one of its query heads at a time.
   struct Rows {
     Workspace<T> memory;
@@ -62,6 +73,43 @@ class Backward {
     gather(rows.q, x_.q, chunk.rows(h));
     gather(rows.d_o, d_o_, chunk.rows(h));
     decay_from_start(rows.decayed_do, rows.d_o, chunk.continuing, K_, scale_, decay(h));
+  }
+
+  /// One key/value head: the states before its chunks, then from the last chunk to the first all gradients, with the
+  /// gradient of the state after the chunk at hand.
+  void walk(std::int64_t b, std::int64_t g) {
+    const std::int64_t R = H_ / G_, size = K_ * K_;
+    Rows rows(stream_, K_);
+    Workspace<T> memory(stream_, R * (n_ + 1) * size);
+    T* const states = memory.take(R * n_ * size);
+    T* const dstates = memory.take(R * size);
+    for (std::int64_t r = 0; r < R; ++r) {
+      if (n_ > 0) read_state(states + r * n_ * size, x_.state_in, b, g * R + r, K_);
+      read_state(dstates + r * size, dstate_out_, b, g * R + r, K_);
+    }
+    for (std::int64_t c = 0; c + 1 < n_; ++c) {
+      const Chunk chunk = chunks_.at(b, c);
+      gather_keys(rows, chunk, g);
+      for (std::int64_t r = 0; r < R; ++r) {
+        T* const state = states + (r * n_ + c) * size;
+        std::copy_n(state, size, state + size);
+        advance_state(state + size, rows.k, rows.v, rows.decayed, chunk, K_, decay(g * R + r));
+      }
+    }
+    for (std::int64_t c = n_ - 1; c >= 0; --c) {
+      const Chunk chunk = chunks_.at(b, c);
+      begin_keys(rows, chunk, g);
+      for (std::int64_t r = 0; r < R; ++r) {
+        T* const dstate = dstates + r * size;
+        write_query_head(rows, chunk, g * R + r, states + (r * n_ + c) * size, dstate);
+        matmul_block(MatmulBlock<T>{K_, K_, chunk.continuing, rows.q, K_, true, rows.decayed_do, K_,
+                                    false, dstate, K_, T{1},
+                                    chunk.carries() ? decay(g * R + r).power(chunk.count) : T{0}});
+      }
+      write_keys(rows, chunk, g);
+    }
+    for (std::int64_t r = 0; r < R; ++r)
+      write_state(gradients_.dstate_in, b, g * R + r, dstates + r * size, K_);
   }
 
   /// before[c + 1] = the state that chunk c alone makes; after[c] = the gradient that chunk c alone gives to the state
@@ -101,17 +149,28 @@ class Backward {
     const std::int64_t b = group / G_, g = group % G_;
     const Chunk chunk = chunks_.at(b, c);
     Rows rows(stream_, K_);
+    begin_keys(rows, chunk, g);
+    for (std::int64_t h = g * H_ / G_; h < (g + 1) * H_ / G_; ++h)
+      write_query_head(rows, chunk, h, at(before_, b, h, c), at(after_, b, h, c + 1));
+    write_keys(rows, chunk, g);
+  }
+
+  void begin_keys(Rows& rows, const Chunk& chunk, std::int64_t g) const {
     gather_keys(rows, chunk, g);
     std::fill_n(rows.dk, chunk.count * K_, T{0});
     std::fill_n(rows.dv, chunk.count * K_, T{0});
-    for (std::int64_t h = g * H_ / G_; h < (g + 1) * H_ / G_; ++h) {
-      gather_queries(rows, chunk, h);
-      add_within(rows, chunk, h);
-      add_between(rows, chunk, h, at(before_, b, h, c), at(after_, b, h, c + 1));
-      scatter(gradients_.dq, chunk.rows(h), rows.dq);
-    }
+  }
+  void write_keys(const Rows& rows, const Chunk& chunk, std::int64_t g) const {
     scatter(gradients_.dk, chunk.rows(g), rows.dk);
     scatter(gradients_.dv, chunk.rows(g), rows.dv);
+  }
+  /// dq of a head and its share of dk and dv, from the state before the chunk and the gradient of the state after it.
+  void write_query_head(Rows& rows, const Chunk& chunk, std::int64_t h, const T* state,
+                        const T* dstate) const {
+    gather_queries(rows, chunk, h);
+    add_within(rows, chunk, h);
+    add_between(rows, chunk, h, state, dstate);
+    scatter(gradients_.dq, chunk.rows(h), rows.dq);
   }
 
   /// What tokens of the chunk give each other.
@@ -159,7 +218,7 @@ class Backward {
   std::int64_t B_, H_, G_, K_;
   Chunks chunks_;
   std::int64_t n_;
-  Tensor before_, after_;  // (B * H, chunks + 1, K * K)
+  Tensor before_, after_;  // (B * H, chunks + 1, K * K), of by_chunks
   std::vector<Decays<T>> decays_;
 };
 

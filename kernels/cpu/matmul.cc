@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <vector>
 
 namespace halo::kernels::cpu {
 namespace {
@@ -39,6 +40,34 @@ void gemm(const MatmulBlock<float>& block) {
   HALO_REQUIRE(status == dnnl_success,
                str("dnnl_sgemm of ", block.M, " x ", block.N, " x ", block.K,
                    " failed with status ", static_cast<int>(status)));
+}
+
+/// A product with a transposed left side, cut along both axes of that side: dnnl_sgemm slows down on deep ones. Where
+/// rows of `a` lie a page or more apart, their columns share few sets of the caches, so each tile is copied to rows that
+/// lie close before it is multiplied.
+void gemm_by_tiles(const MatmulBlock<float>& block) {
+  constexpr std::int64_t kDepth = 512, kRows = 256, kStride = kRows + 16;
+  const bool copies = block.lda >= 1024 && block.M > 64;
+  thread_local std::vector<float> tile;
+  if (copies) tile.resize(kDepth * kStride);
+  for (std::int64_t m = 0; m < block.M; m += kRows) {
+    MatmulBlock<float> part = block;
+    part.M = std::min(kRows, block.M - m);
+    part.c += m * block.ldc;
+    for (std::int64_t k = 0; k < block.K; k += kDepth) {
+      part.K = std::min(kDepth, block.K - k);
+      part.a = block.a + k * block.lda + m;
+      if (copies) {
+        for (std::int64_t row = 0; row < part.K; ++row)
+          std::copy_n(part.a + row * block.lda, part.M, tile.data() + row * kStride);
+        part.a = tile.data();
+        part.lda = kStride;
+      }
+      gemm(part);
+      part.b += part.K * (block.transpose_b ? 1 : block.ldb);
+      part.beta = 1;
+    }
+  }
 }
 
 int blas_int(std::int64_t n) {
@@ -104,17 +133,8 @@ void matmul_block(const MatmulBlock<float>& block) {
   if (block.K == 0) return scale(block);
   if (block.M == 0 || block.N == 0) return;
   const OneOpenMpThread one_thread;
-  // dnnl_sgemm slows down on long products with a transposed left side; cut, they keep the rate of the others.
-  constexpr std::int64_t kDepth = 512;
-  const std::int64_t step = block.transpose_a ? kDepth : block.K;
-  MatmulBlock<float> part = block;
-  for (std::int64_t k = 0; k < block.K; k += step) {
-    part.K = std::min(step, block.K - k);
-    gemm(part);
-    part.a += part.K * (block.transpose_a ? block.lda : 1);
-    part.b += part.K * (block.transpose_b ? 1 : block.ldb);
-    part.beta = 1;
-  }
+  if (block.transpose_a) return gemm_by_tiles(block);
+  gemm(block);
 }
 
 void matmul_block(const MatmulBlock<double>& block) {

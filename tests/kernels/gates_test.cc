@@ -38,7 +38,7 @@ struct Gates {
   }
   std::pair<std::vector<T>, std::vector<T>> swiglu_gradients(Stream& stream) {
     auto da = poisoned<T>(std::ssize(a)), db = da;
-    swiglu_backward(flat(da), flat(db), flat(dy), flat(a), flat(b), stream);
+    swiglu_backward(flat(da), flat(db), {}, flat(dy), flat(a), flat(b), stream);
     return {da, db};
   }
   std::pair<std::vector<T>, std::vector<T>> gate_gradients(Stream& stream) {
@@ -148,15 +148,19 @@ TYPED_TEST(GatesTest, WorkInPlace) {
   Stream stream(2);
   Gates<T> g(9001);
   const auto y = g.swiglu_of(stream), gated = g.gated(stream);
-  const auto [dgate, dup] = g.swiglu_gradients(stream);
   const auto [dx, dz] = g.gate_gradients(stream);
+  auto dgate = poisoned<T>(9001), dup = dgate, output = dgate;
+  swiglu_backward(flat(dgate), flat(dup), flat(output), flat(g.dy), flat(g.a), flat(g.b), stream);
+  std::vector<double> expected(y.begin(), y.end()), size = expected;
+  for (double& value : size) value = std::fabs(value);
+  expect_within("output", output, expected, size, 4);
 
   Gates<T> h = g;
   swiglu(flat(h.a), flat(h.a), flat(h.b), stream);
   EXPECT_EQ(h.a, y);
   h = g;
-  swiglu_backward(flat(h.a), flat(h.b), flat(h.dy), flat(h.a), flat(h.b), stream);
-  EXPECT_EQ(std::pair(h.a, h.b), std::pair(dgate, dup));
+  swiglu_backward(flat(h.a), flat(h.b), flat(h.dy), flat(h.dy), flat(h.a), flat(h.b), stream);
+  EXPECT_EQ(std::tuple(h.a, h.b, h.dy), std::tuple(dgate, dup, output));
   h = g;
   sigmoid_gate(flat(h.a), flat(h.a), flat(h.b), stream);
   EXPECT_EQ(h.a, gated);
@@ -189,8 +193,10 @@ TEST(Gates, CheckTheirOperands) {
   EXPECT_THROW(swiglu(flat(wide), x, z, stream), Error);
   EXPECT_THROW(swiglu(shifted, half, z.slice(0, 0, 4), stream), Error);
   EXPECT_THROW(swiglu(view(b.data(), {2, 4}), x, z, stream), Error);
-  EXPECT_THROW(swiglu_backward(flat(d), flat(d), x, y, z, stream), Error);
-  EXPECT_THROW(swiglu_backward(flat(d), flat(wide), x, y, z, stream), Error);
+  EXPECT_THROW(swiglu_backward(flat(d), flat(d), {}, x, y, z, stream), Error);
+  EXPECT_THROW(swiglu_backward(flat(d), flat(wide), {}, x, y, z, stream), Error);
+  EXPECT_THROW(swiglu_backward(flat(d), flat(e), flat(e), x, y, z, stream), Error);
+  EXPECT_THROW(swiglu_backward(flat(d), flat(e), flat(wide), x, y, z, stream), Error);
   EXPECT_THROW(sigmoid_gate(half, shifted, z.slice(0, 0, 4), stream), Error);
   EXPECT_THROW(sigmoid_gate_backward(flat(e), flat(e), x, y, z, stream), Error);
   EXPECT_THROW(add(y.slice(0, 0, 4), x, z, stream), Error);
