@@ -47,8 +47,9 @@ void linear_backward_input(TensorView dx, TensorView dy, TensorView weight, bool
   matmul(dx, dy, weight, {.beta = accumulate ? 1.0 : 0.0}, stream);
 }
 
-void linear_backward_weight(TensorView dweight, TensorView dy, TensorView x, Stream& stream) {
-  matmul(dweight, dy, x, {.transpose_a = true, .beta = 1.0}, stream);
+void linear_backward_weight(TensorView dweight, TensorView dy, TensorView x, bool accumulate,
+                            Stream& stream) {
+  matmul(dweight, dy, x, {.transpose_a = true, .beta = accumulate ? 1.0 : 0.0}, stream);
 }
 
 }  // namespace halo::kernels

@@ -44,7 +44,8 @@ void linear(TensorView y, TensorView x, TensorView weight, Stream& stream);
 /// dx (N, I) = dy (N, O) weight (O, I), added to dx when `accumulate`.
 void linear_backward_input(TensorView dx, TensorView dy, TensorView weight, bool accumulate,
                            Stream& stream);
-/// dweight (O, I) += dy (N, O)^T x (N, I). The caller zeroes dweight once a step.
-void linear_backward_weight(TensorView dweight, TensorView dy, TensorView x, Stream& stream);
+/// dweight (O, I) = dy (N, O)^T x (N, I), added to dweight when `accumulate`.
+void linear_backward_weight(TensorView dweight, TensorView dy, TensorView x, bool accumulate,
+                            Stream& stream);
 
 }  // namespace halo::kernels

@@ -33,7 +33,7 @@ void Head::logits(TensorView out, TensorView h, Stream& stream) const {
 
 void Head::backward_chunk(TensorView dh, TensorView h, TensorView dlogits, Stream& stream) const {
   kernels::linear_backward_input(dh, dlogits, weight_->weight, /*accumulate=*/false, stream);
-  if (!weight_->grad.empty()) kernels::linear_backward_weight(weight_->grad, dlogits, h, stream);
+  add_matrix_gradient(*weight_, dlogits, h, stream);
 }
 
 double Head::kl_loss(TensorView dh, TensorView h_student, TensorView h_teacher, const Head& teacher,

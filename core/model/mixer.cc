@@ -188,9 +188,6 @@ void Mixer::scan(const Sequence& s, Saved& saved, MixerCache* cache, Stream& str
 void Mixer::backward(TensorView dx, TensorView dy, TensorView x, const Sequence& s, Saved& saved,
                      Stream& stream) const {
   const auto like = [&](const Tensor& t) { return Tensor(stream, t.view().shape, t.view().dtype); };
-  const auto add_weight_gradient = [&](const Parameter* p, TensorView d_out, TensorView in) {
-    if (!p->grad.empty()) kernels::linear_backward_weight(p->grad, d_out, in, stream);
-  };
   bool accumulate = false;
   const auto add_input_gradient = [&](const Parameter* p, TensorView d_out) {
     if (dx.empty()) return;
@@ -202,10 +199,10 @@ void Mixer::backward(TensorView dx, TensorView dy, TensorView x, const Sequence&
   const TensorView out = gate_ != nullptr ? saved.y : mixed;
   Tensor d_o = like(saved.o);
   kernels::linear_backward_input(d_o, dy, o_proj_->weight, /*accumulate=*/false, stream);
-  add_weight_gradient(o_proj_, dy, out);
+  add_matrix_gradient(*o_proj_, dy, out, stream);
   if (gate_ != nullptr) {
     kernels::sigmoid_gate_backward(d_o, saved.z, d_o, mixed, saved.z, stream);  // z becomes dz
-    add_weight_gradient(gate_, saved.z, x);
+    add_matrix_gradient(*gate_, saved.z, x, stream);
     add_input_gradient(gate_, saved.z);
   }
   if (o_norm_ != nullptr) {
@@ -216,9 +213,9 @@ void Mixer::backward(TensorView dx, TensorView dy, TensorView x, const Sequence&
   backward_mix(dq, dk, dv, d_o, s, saved, stream);
   backward_heads(dq, q_norm_, saved.q_projected, saved.q_inv_rms, s, stream);
   backward_heads(dk, k_norm_, saved.k_projected, saved.k_inv_rms, s, stream);
-  add_weight_gradient(q_proj_, dq, x);
-  add_weight_gradient(k_proj_, dk, x);
-  add_weight_gradient(v_proj_, dv, x);
+  add_matrix_gradient(*q_proj_, dq, x, stream);
+  add_matrix_gradient(*k_proj_, dk, x, stream);
+  add_matrix_gradient(*v_proj_, dv, x, stream);
   add_input_gradient(q_proj_, dq);
   add_input_gradient(k_proj_, dk);
   add_input_gradient(v_proj_, dv);

@@ -27,10 +27,10 @@ void Mlp::backward(TensorView dx, TensorView dy, TensorView x, Saved& saved, Str
   const bool trains_down = !down_->grad.empty();
   kernels::swiglu_backward(saved.gate, saved.up, trains_down ? d.view() : TensorView{}, d,
                            saved.gate, saved.up, stream);  // now dgate, dup and what down_ read
-  if (trains_down) kernels::linear_backward_weight(down_->grad, dy, d, stream);
+  add_matrix_gradient(*down_, dy, d, stream);
   for (const auto& [weight, dout] :
        {std::pair{gate_, saved.gate.view()}, std::pair{up_, saved.up.view()}}) {
-    if (!weight->grad.empty()) kernels::linear_backward_weight(weight->grad, dout, x, stream);
+    add_matrix_gradient(*weight, dout, x, stream);
     kernels::linear_backward_input(dx, dout, weight->weight, /*accumulate=*/weight == up_, stream);
   }
   saved = Saved();

@@ -1,8 +1,10 @@
 #include "core/model/parameters.h"
 
 #include <cmath>
+#include <utility>
 
 #include "core/base/rng.h"
+#include "kernels/matmul.h"
 
 namespace halo::model {
 namespace {
@@ -86,6 +88,7 @@ ParameterSet::ParameterSet(Stream& stream, const std::vector<ParameterSpec>& spe
   for (const ParameterSpec& spec : specs) total += padded(spec.shape.elements());
   weights_ = Tensor::zeros(stream, {total}, dtype);
   if (use == Use::kTrained) gradients_ = Tensor::zeros(stream, {total}, wide_dtype(dtype));
+  if (use == Use::kTrained) clear_ = std::make_unique<bool[]>(specs.size());
   std::int64_t begin = 0;
   for (const ParameterSpec& spec : specs) {
     const std::int64_t end = begin + spec.shape.elements();
@@ -95,9 +98,31 @@ ParameterSet::ParameterSet(Stream& stream, const std::vector<ParameterSpec>& spe
     const bool fresh = index_.emplace(spec.name, parameters_.size()).second;
     HALO_REQUIRE(fresh, str("two parameters are named ", spec.name));
     parameters_.push_back({spec.name, spec.shape, parallel::whole(spec.shape), spec.init,
-                           part(weights_), part(gradients_)});
+                           part(weights_), part(gradients_),
+                           clear_ == nullptr ? nullptr : &clear_[parameters_.size()]});
     begin += padded(spec.shape.elements());
   }
+}
+
+void add_matrix_gradient(const Parameter& p, TensorView d_out, TensorView in, Stream& stream) {
+  if (p.grad.empty()) return;
+  const bool accumulate = !std::exchange(*p.grad_is_clear, false);
+  kernels::linear_backward_weight(p.grad, d_out, in, accumulate, stream);
+}
+
+void settle_gradient(const Parameter& p, Stream& stream) {
+  if (!p.grad.empty() && std::exchange(*p.grad_is_clear, false)) fill_zero(p.grad, stream);
+}
+
+void ParameterSet::clear_gradients(Stream& stream) const {
+  for (const Parameter& p : parameters_) {
+    *p.grad_is_clear = true;
+    if (p.grad.rank() != 2) settle_gradient(p, stream);
+  }
+}
+
+void ParameterSet::settle_gradients(Stream& stream) const {
+  for (const Parameter& p : parameters_) settle_gradient(p, stream);
 }
 
 void ParameterSet::transpose_matrices(Stream& stream) {

@@ -1,6 +1,7 @@
 #pragma once
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -40,7 +41,16 @@ struct Parameter {
   Initializer init;
   TensorView weight;  // of region.shape
   TensorView grad;    // likewise, in the wide dtype; empty for a frozen parameter
+  bool* grad_is_clear =
+      nullptr;  // whether grad counts as zero, whatever it holds; null for a frozen parameter
 };
+
+/// Gradient of a matrix += d_out^T in, for d_out (N, O), in (N, I) and a matrix (O, I); the first after clear_gradients
+/// overwrites. Nothing for a frozen parameter.
+void add_matrix_gradient(const Parameter& parameter, TensorView d_out, TensorView in,
+                         Stream& stream);
+/// Writes the zeros of a gradient that only counts as zero. Nothing for a frozen parameter.
+void settle_gradient(const Parameter& parameter, Stream& stream);
 
 /// Finds a parameter by its name; throws Error when there is none. Models look their weights up through one of these, so
 /// that a model can be put together from several sets.
@@ -66,6 +76,11 @@ class ParameterSet {
   /// All weights or gradients as one flat array; what lies between parameters is zero and means nothing.
   [[nodiscard]] TensorView flat_weights() const { return weights_; }
   [[nodiscard]] TensorView flat_gradients() const { return gradients_; }
+  /// Makes all gradients zero: those of vectors now, those of matrices when they are first added to or settled, which
+  /// saves a pass over memory.
+  void clear_gradients(Stream& stream) const;
+  /// Settles what nothing has been added to. Call before reading flat_gradients after clear_gradients.
+  void settle_gradients(Stream& stream) const;
   /// Lays out the matrices of a frozen set as forward products read them fastest: transposed in memory, under views of
   /// the same shape. Not the embedding, whose rows are looked up. Once a set, after its weights have been loaded.
   void transpose_matrices(Stream& stream);
@@ -75,6 +90,7 @@ class ParameterSet {
  private:
   Tensor weights_;
   Tensor gradients_;
+  std::unique_ptr<bool[]> clear_;  // of each parameter
   std::vector<Parameter> parameters_;
   std::map<std::string, std::size_t> index_;
 };

@@ -69,8 +69,10 @@ void Transformer::backward(TensorView d, const Sequence& sequence, Saved& saved,
   saved.x.reset();
   for (std::size_t i = blocks_.size(); i-- > 0;)
     blocks_[i].backward(d, sequence, saved.blocks[i], stream);
-  if (!embedding_->grad.empty())
+  if (!embedding_->grad.empty()) {
+    settle_gradient(*embedding_, stream);
     kernels::embedding_backward(embedding_->grad, saved.ids, d, stream);
+  }
   saved = Saved();
 }
 

@@ -54,9 +54,10 @@ ShardedAdamW::OwnedPart ShardedAdamW::part(std::size_t i) const {
   return part;
 }
 
-void ShardedAdamW::zero_gradients() { fill_zero(parameters_.flat_gradients(), stream_); }
+void ShardedAdamW::zero_gradients() { parameters_.clear_gradients(stream_); }
 
 void ShardedAdamW::reduce_gradients() {
+  parameters_.settle_gradients(stream_);
   std::vector<comm::Work> works;
   for (std::size_t i = 0; i < buckets_.size(); ++i) {
     const parallel::Bucket& bucket = buckets_[i];

@@ -50,9 +50,10 @@ void gemm_by_tiles(const MatmulBlock<float>& block) {
   const bool copies = block.lda >= 1024 && block.M > 64;
   thread_local std::vector<float> tile;
   if (copies) tile.resize(kDepth * kStride);
-  for (std::int64_t m = 0; m < block.M; m += kRows) {
+  const std::int64_t rows = copies ? kRows : block.M;
+  for (std::int64_t m = 0; m < block.M; m += rows) {
     MatmulBlock<float> part = block;
-    part.M = std::min(kRows, block.M - m);
+    part.M = std::min(rows, block.M - m);
     part.c += m * block.ldc;
     for (std::int64_t k = 0; k < block.K; k += kDepth) {
       part.K = std::min(kDepth, block.K - k);

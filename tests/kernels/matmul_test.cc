@@ -113,17 +113,21 @@ TEST(MatmulTest, LinearAndItsBackwardAreTheThreeProductsOfAProjection) {
     linear(view(y.data(), {N, O}), view(x.data(), {N, I}), view(weight.data(), {O, I}), stream);
     return weighted_sum(y, dy);
   };
-  std::vector<double> dx = poisoned(N * I), dweight(O * I, 0.0);
+  std::vector<double> dx = poisoned(N * I), dweight = poisoned(O * I);
   linear_backward_input(view(dx.data(), {N, I}), view(dy.data(), {N, O}),
                         view(weight.data(), {O, I}), false, stream);
   linear_backward_weight(view(dweight.data(), {O, I}), view(dy.data(), {N, O}),
-                         view(x.data(), {N, I}), stream);
+                         view(x.data(), {N, I}), false, stream);
   expect_gradient("x", x, dx, loss);
   expect_gradient("weight", weight, dweight, loss);
   std::vector<double> twice = dx;
   linear_backward_input(view(twice.data(), {N, I}), view(dy.data(), {N, O}),
                         view(weight.data(), {O, I}), true, stream);
   for (std::size_t i = 0; i < dx.size(); ++i) EXPECT_NEAR(twice[i], 2 * dx[i], 1e-14);
+  twice = dweight;
+  linear_backward_weight(view(twice.data(), {O, I}), view(dy.data(), {N, O}),
+                         view(x.data(), {N, I}), true, stream);
+  for (std::size_t i = 0; i < dweight.size(); ++i) EXPECT_NEAR(twice[i], 2 * dweight[i], 1e-14);
 }
 
 TEST(MatmulTest, RefusesWhatDoesNotFit) {
