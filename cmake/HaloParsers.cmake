@@ -6,6 +6,6 @@ set_source_files_properties(${proto_sources} PROPERTIES COMPILE_OPTIONS -w)
 
 halo_library(parsers
   SOURCES checkpoints/manifest.cc checkpoints/regions.cc checkpoints/safetensors_header.cc core/halo/select.cc
-          core/halo/sweep.cc launch/config_check.cc launch/config_parse.cc launch/config_resolve.cc
-          ${proto_sources}
+          core/halo/sweep.cc core/infer/tasks.cc core/model/model_config.cc launch/config_check.cc
+          launch/config_parse.cc launch/config_resolve.cc ${proto_sources}
   DEPENDS halo_data nlohmann_json::nlohmann_json protobuf::libprotobuf)
