@@ -1,7 +1,9 @@
 #include "core/model/model_config.h"
 
+#include <array>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "core/base/error.h"
@@ -13,7 +15,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::int64_t kLargest = std::int64_t{1} << 31;  // of any size in a config
+constexpr std::int64_t kLargest = std::numeric_limits<int>::max();  // of any size in a config
 
 /// Typed access to the fields of one config.json; taken fields leave the object, so what remains is `other_fields`.
 class Fields {
@@ -171,6 +173,13 @@ void require_consistent(const Fields& fields, const ModelConfig& c) {
     fields.refuse("lightning_head_dim", "is odd: RoPE rotates halves");
 }
 
+/// As short as reads back to the same base.
+std::string hype_text(double base) {
+  std::array<char, 32> digits;
+  const auto written = std::to_chars(digits.data(), digits.data() + digits.size(), base);
+  return "hype " + std::string(digits.data(), written.ptr);
+}
+
 json object_of(std::string_view text, const std::string& name) {
   json object = parse_json(text, name);
   HALO_REQUIRE_INPUT(object.is_object(), name + ": not a JSON object");
@@ -265,7 +274,7 @@ std::string to_json(const ModelConfig& c) {
         out["attn_logits_scaling"] = c.attn_logits_scaling.value;
         break;
       case LogitsScaling::Kind::kHype:
-        out["attn_logits_scaling"] = str("hype ", c.attn_logits_scaling.value);
+        out["attn_logits_scaling"] = hype_text(c.attn_logits_scaling.value);
         break;
     }
     out["expand_kv_proj"] = true;

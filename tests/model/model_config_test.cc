@@ -92,6 +92,24 @@ TEST(ModelConfigTest, LogitsScalingsAreNoneAConstantOrHype) {
   }
 }
 
+/// 2^31 was once let in and became a negative number of heads.
+TEST(ModelConfigTest, RefusesSizesPastAnInt) {
+  for (const char* field : {"num_attention_heads", "num_hidden_layers", "vocab_size"}) {
+    nlohmann::json json = qwen3_json();
+    json[field] = std::int64_t{1} << 31;
+    const std::string reason = refusal(json);
+    EXPECT_NE(reason.find("must be between 1 and 2147483647"), std::string::npos) << reason;
+  }
+}
+
+TEST(ModelConfigTest, AHypeBaseOfManyDigitsIsWrittenWhole) {
+  ModelConfig hybrid = hybrid_config(parse(qwen3_json()), {1}, {});
+  for (const double base : {500.00390625, 500.1, 1e6, 1.0000000000000002}) {
+    hybrid.attn_logits_scaling = {LogitsScaling::Kind::kHype, base};
+    EXPECT_EQ(parse_model_config(to_json(hybrid), "written"), hybrid) << base;
+  }
+}
+
 TEST(ModelConfigTest, AHybridRefusesLayersAndHeadsThatDoNotFit) {
   const ModelConfig teacher = parse(qwen3_json());
   EXPECT_THROW(static_cast<void>(hybrid_config(teacher, {4}, {})), InputError);
