@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "core/base/error.h"
+#include "tests/temporary_folder.h"
 
 namespace halo {
 namespace {
@@ -18,16 +19,10 @@ namespace fs = std::filesystem;
 
 class FileTest : public testing::Test {
  protected:
-  FileTest() {
-    std::string pattern = (fs::temp_directory_path() / "file_test.XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) throw Error("no temporary folder");
-    folder_ = pattern;
-  }
-  ~FileTest() override { fs::remove_all(folder_); }
   [[nodiscard]] std::ptrdiff_t files() const {
-    return std::distance(fs::directory_iterator(folder_), fs::directory_iterator());
+    return std::distance(fs::directory_iterator(folder_.path()), fs::directory_iterator());
   }
-  fs::path folder_;
+  test::TemporaryFolder folder_;
 };
 
 template <class Exception, class Body>
@@ -81,8 +76,8 @@ TEST_F(FileTest, NamesThePathAndTheReason) {
   const fs::path missing = folder_ / "missing";
   EXPECT_EQ(message_of<InputError>([&] { static_cast<void>(read_file(missing)); }),
             missing.string() + ": No such file or directory");
-  EXPECT_EQ(message_of<InputError>([&] { static_cast<void>(read_file(folder_)); }),
-            folder_.string() + ": is a folder, not a file");
+  EXPECT_EQ(message_of<InputError>([&] { static_cast<void>(read_file(folder_.path())); }),
+            folder_.path().string() + ": is a folder, not a file");
   EXPECT_EQ(message_of<InputError>([&] { MappedFile file(missing); }),
             missing.string() + ": No such file or directory");
   EXPECT_EQ(message_of<InputError>([&] { MappedFile file("/dev/null"); }),

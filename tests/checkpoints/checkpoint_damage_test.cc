@@ -7,7 +7,7 @@
 #include "parallel/comm/local_communicator.h"
 #include "tests/checkpoints/expect_input_error.h"
 #include "tests/checkpoints/sample_state.h"
-#include "tests/checkpoints/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 namespace halo::checkpoints {
 namespace {
@@ -34,7 +34,7 @@ class CheckpointDamageTest : public testing::Test {
     EXPECT_NE(warning.find(reason), std::string::npos) << warning;
   }
 
-  TemporaryFolder folder_;
+  test::TemporaryFolder folder_;
   std::filesystem::path newest_ = folder_.path() / "step_00000002";
 };
 

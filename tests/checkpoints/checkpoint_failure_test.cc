@@ -11,7 +11,7 @@
 #include "checkpoints/checkpoint_reader.h"
 #include "parallel/comm/local_communicator.h"
 #include "tests/checkpoints/sample_state.h"
-#include "tests/checkpoints/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 namespace halo::checkpoints {
 namespace {
@@ -56,7 +56,7 @@ class CheckpointFailureTest : public testing::Test {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
   }
-  TemporaryFolder folder_;
+  test::TemporaryFolder folder_;
 };
 
 TEST_F(CheckpointFailureTest, AFullDiskOfOneRankDropsTheCheckpointAndKeepsTheOthers) {

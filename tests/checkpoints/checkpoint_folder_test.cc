@@ -8,7 +8,7 @@
 #include "parallel/comm/local_communicator.h"
 #include "tests/checkpoints/expect_input_error.h"
 #include "tests/checkpoints/sample_state.h"
-#include "tests/checkpoints/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 namespace halo::checkpoints {
 namespace {
@@ -26,7 +26,7 @@ class CheckpointFolderTest : public testing::Test {
     std::ofstream(root() / name / "rank_00000.h5") << "half";
   }
 
-  TemporaryFolder folder_;
+  test::TemporaryFolder folder_;
   std::unique_ptr<comm::Communicator> self_ = comm::make_self_communicator("self");
 };
 

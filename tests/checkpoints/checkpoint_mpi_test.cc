@@ -6,7 +6,7 @@
 #include "checkpoints/agreement.h"
 #include "parallel/comm/mpi_communicator.h"
 #include "tests/checkpoints/sample_state.h"
-#include "tests/checkpoints/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 namespace halo::checkpoints {
 namespace {
@@ -21,7 +21,7 @@ class CheckpointMpiTest : public testing::Test {
   }
   ~CheckpointMpiTest() override { world->barrier().wait(); }
 
-  std::optional<TemporaryFolder> folder_;  // rank 0's
+  std::optional<test::TemporaryFolder> folder_;  // rank 0's
   std::filesystem::path root_;
 };
 

@@ -9,7 +9,7 @@
 #include "parallel/comm/local_communicator.h"
 #include "tests/checkpoints/expect_input_error.h"
 #include "tests/checkpoints/sample_state.h"
-#include "tests/checkpoints/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 namespace halo::checkpoints {
 namespace {
@@ -20,7 +20,7 @@ using parallel::whole;
 
 class CheckpointRanksTest : public testing::TestWithParam<int> {
  protected:
-  TemporaryFolder folder_;
+  test::TemporaryFolder folder_;
 };
 
 TEST_P(CheckpointRanksTest, Float32IsReadBackUnderAnyCut) {
@@ -59,7 +59,7 @@ class CheckpointTest : public testing::Test {
   [[nodiscard]] std::filesystem::path step(std::string_view name) const {
     return folder_.path() / name;
   }
-  TemporaryFolder folder_;
+  test::TemporaryFolder folder_;
 };
 
 TEST_F(CheckpointTest, TheFolderHoldsOneFileARankAndTheManifest) {

@@ -14,7 +14,7 @@
 #include "parallel/comm/local_communicator.h"
 #include "tests/checkpoints/expect_input_error.h"
 #include "tests/checkpoints/sample_state.h"
-#include "tests/checkpoints/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 namespace halo::launch {
 namespace {
@@ -55,7 +55,7 @@ class CommandsTest : public testing::Test {
   }
   [[nodiscard]] fs::path job() const { return folder_.path() / "distill"; }
 
-  checkpoints::TemporaryFolder folder_;
+  test::TemporaryFolder folder_;
   std::vector<float> values_ = std::vector<float>(12, 0.5f);
 };
 

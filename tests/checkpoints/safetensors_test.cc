@@ -15,7 +15,7 @@
 #include "core/base/file.h"
 #include "core/base/tensor_view.h"
 #include "tests/checkpoints/expect_input_error.h"
-#include "tests/checkpoints/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 namespace halo::checkpoints {
 namespace {
@@ -30,7 +30,7 @@ class SafetensorsTest : public testing::Test {
     return {std::move(name), dtype, {6, 8}, view(values_.data(), {6, 8}), {}};
   }
 
-  TemporaryFolder folder_;
+  test::TemporaryFolder folder_;
   std::filesystem::path path_ = folder_.path() / "x.safetensors";
   std::vector<double> values_ = std::vector<double>(48);
 };

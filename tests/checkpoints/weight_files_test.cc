@@ -9,7 +9,7 @@
 
 #include "core/base/file.h"
 #include "tests/checkpoints/expect_input_error.h"
-#include "tests/checkpoints/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 namespace halo::checkpoints {
 namespace {
@@ -49,7 +49,7 @@ class WeightFilesTest : public testing::Test {
   }
   [[nodiscard]] const std::filesystem::path& path() const { return folder_.path(); }
 
-  TemporaryFolder folder_;
+  test::TemporaryFolder folder_;
   std::vector<float> values_ = std::vector<float>(50);
 };
 

@@ -10,8 +10,8 @@
 #include "core/base/rng.h"
 #include "data/token_file.h"
 #include "data/tokenizer.h"
-#include "tests/data/temporary_folder.h"
 #include "tests/data/tiny_tokenizer.h"
+#include "tests/temporary_folder.h"
 
 namespace halo::data {
 namespace {
@@ -50,7 +50,7 @@ TEST(ConcurrencyTest, Tokenizer) {
 }
 
 TEST(ConcurrencyTest, TokenFile) {
-  const TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   TokenFileWriter writer(folder / "t.h5", {100000, -1, ""});
   for (std::int32_t d = 0; d < 1000; ++d) writer.add_document(Ids{3 * d, 3 * d + 1, 3 * d + 2});
   writer.finish();

@@ -9,7 +9,7 @@
 
 #include "core/base/file.h"
 #include "tests/data/complaint.h"
-#include "tests/data/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 namespace halo::data {
 namespace {
@@ -112,7 +112,7 @@ TEST(TextReaderTest, LengthsAreBounded) {
 }
 
 TEST(TextReaderTest, CompressedFilesHoldTheSame) {
-  const TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   const std::string text = long_lines(5000);
   const std::string more = long_lines(10);
   const Documents expected = read_text(text + more, TextFormat::kJsonLines);
@@ -168,7 +168,7 @@ TEST(TextReaderTest, DamagedCompressionIsRefused) {
 TEST(TextReaderTest, NamesThatAreNoText) {
   EXPECT_TRUE(holds(complaint([] { TextReader reader("/nowhere/a.txt"); }),
                     "/nowhere/a.txt: No such file"));
-  const TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   write_file_atomically(folder / "a.csv", "x");
   EXPECT_TRUE(holds(complaint([&] { TextReader reader(folder / "a.csv"); }),
                     "expected a name that ends in"));

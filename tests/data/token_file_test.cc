@@ -12,7 +12,7 @@
 #include "core/base/file.h"
 #include "data/token_file_check.h"
 #include "tests/data/complaint.h"
-#include "tests/data/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 namespace halo::data {
 namespace {
@@ -40,7 +40,7 @@ Ids read(const TokenFile& file, std::int64_t begin, std::int64_t count) {
 }
 
 TEST(TokenFileTest, GivesBackWhatWasWritten) {
-  const TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   for (const std::int64_t vocab_size : {100, 65536, 65537, 2147483647}) {
     for (const int deflate : {0, 3}) {
       const auto path = folder / "t.h5";
@@ -67,14 +67,14 @@ TEST(TokenFileTest, GivesBackWhatWasWritten) {
 }
 
 TEST(TokenFileTest, EqualInputGivesEqualBytes) {
-  const TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   write_counting(folder / "a.h5", 100, 50);
   write_counting(folder / "b.h5", 100, 50);
   EXPECT_EQ(read_file(folder / "a.h5"), read_file(folder / "b.h5"));
 }
 
 TEST(TokenFileTest, NothingIsThereBeforeFinish) {
-  const TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   const auto entries = [&] {
     return std::distance(std::filesystem::directory_iterator(folder.path()), {});
   };
@@ -147,7 +147,7 @@ struct RawFile {
 };
 
 TEST(TokenFileTest, ReadsFilesOfOtherWriters) {
-  const TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   RawFile{}.write(folder / "t.h5");
   const auto file = open_token_file(folder / "t.h5");
   EXPECT_EQ(read(*file, 0, 3), (Ids{1, 2, 3}));
@@ -195,7 +195,7 @@ TEST(TokenFileTest, HostileFilesAreRefusedWithFilePlaceAndReason) {
        "/documents[0]: 1 after 0"},
       {[](RawFile& f) { f.documents = {}; }, "/documents: lacks the end"},
   };
-  const TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   const auto path = folder / "t.h5";
   TokenCheckOptions helper;
   helper.program = HALO_CHECK_TOKENS;
@@ -212,7 +212,7 @@ TEST(TokenFileTest, HostileFilesAreRefusedWithFilePlaceAndReason) {
 }
 
 TEST(TokenFileTest, LinksAndOtherFilesAreRefused) {
-  const TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   const auto path = folder / "t.h5";
   RawFile{}.write(folder / "other.h5");
   for (const int kind : {0, 1, 2}) {
@@ -231,7 +231,7 @@ TEST(TokenFileTest, LinksAndOtherFilesAreRefused) {
 }
 
 TEST(TokenFileTest, NoDamageReachesTheCaller) {
-  const TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   const auto path = folder / "t.h5";
   write_counting(path, 100, 20, 1);
   const std::string good = read_file(path);
@@ -258,7 +258,7 @@ TEST(TokenFileTest, NoDamageReachesTheCaller) {
 }
 
 TEST(TokenFileTest, CrashAndHangOfTheCheckAreReasonsToo) {
-  const TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   const auto path = folder / "t.h5";
   RawFile{}.write(path);
   const auto script = [&](const std::string& body) {

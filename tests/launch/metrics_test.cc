@@ -12,7 +12,7 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/rng.h"
-#include "tests/launch/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 namespace halo::launch {
 namespace {
@@ -80,7 +80,7 @@ TEST(Metrics, HostileLinesAreRefused) {
 }
 
 TEST(MetricsWriter, AResumedRunNeitherRepeatsNorLosesAStep) {
-  const TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   const std::filesystem::path path = folder.path() / "metrics.jsonl";
   {
     MetricsWriter writer(path, 0);
@@ -99,14 +99,14 @@ TEST(MetricsWriter, AResumedRunNeitherRepeatsNorLosesAStep) {
 }
 
 TEST(MetricsWriter, StepsAreInTheFileAtOnce) {
-  const TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   MetricsWriter writer(folder.path() / "metrics.jsonl", 0);
   writer.append(metrics_of(0));
   EXPECT_EQ(steps_in(folder.path() / "metrics.jsonl").size(), 1U);
 }
 
 TEST(MetricsWriter, ATornLastLineIsRepaired) {
-  const TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   const std::filesystem::path path = folder.path() / "metrics.jsonl";
   const std::string line = to_json_line(metrics_of(2));
   for (const std::string& torn :
@@ -126,7 +126,7 @@ TEST(MetricsWriter, ATornLastLineIsRepaired) {
 }
 
 TEST(MetricsWriter, SaysWhatIsMissingAndRefusesOtherFiles) {
-  const TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   const std::filesystem::path path = folder.path() / "metrics.jsonl";
   { MetricsWriter(path, 0).append(metrics_of(0)); }
   EXPECT_EQ(MetricsWriter(path, 5).missing_steps(), 4);
@@ -138,7 +138,7 @@ TEST(MetricsWriter, SaysWhatIsMissingAndRefusesOtherFiles) {
 }
 
 TEST(MetricsWriter, AFullDiskIsAnError) {
-  const TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   MetricsWriter writer(folder.path() / "metrics.jsonl", 0);
   writer.append(metrics_of(0));
   // A limit on the size of files stands for the full disk: the system then writes a part of a line or nothing.

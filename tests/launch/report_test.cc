@@ -11,7 +11,7 @@
 #include "core/base/file.h"
 #include "launch/chart.h"
 #include "tests/launch/sample_report.h"
-#include "tests/launch/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 namespace halo::launch {
 namespace {
@@ -122,7 +122,7 @@ TEST(Chart, NumbersAreShort) {
 }
 
 TEST(Gzip, ComesToWhatTheProgramGzipDoes) {
-  const TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   const std::string path = (folder.path() / "text").string();
   const CounterRng rng(1, "gzip");
   std::string text;

@@ -6,7 +6,7 @@
 
 #include "core/base/file.h"
 #include "launch/tensorboard.pb.h"
-#include "tests/launch/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 namespace halo::launch {
 namespace {
@@ -41,7 +41,7 @@ TEST(TfRecord, HasTheBytesThatTensorFlowWrites) {
 }
 
 TEST(TensorBoardWriter, WritesVersionAndScalars) {
-  const TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   TensorBoardWriter writer(folder.path() / "tensorboard", 0);
   StepMetrics metrics;
   metrics.step = 7;
@@ -64,7 +64,7 @@ TEST(TensorBoardWriter, WritesVersionAndScalars) {
 }
 
 TEST(TensorBoardWriter, AResumedRunHasItsOwnFileAndPurges) {
-  const TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   const TensorBoardWriter first(folder.path(), 0);
   const TensorBoardWriter second(folder.path(), 5);
   EXPECT_NE(first.path(), second.path());
