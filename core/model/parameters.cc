@@ -115,6 +115,7 @@ void settle_gradient(const Parameter& p, Stream& stream) {
 }
 
 void ParameterSet::clear_gradients(Stream& stream) const {
+  HALO_REQUIRE(trained(), "a frozen set has no gradients to clear");
   for (const Parameter& p : parameters_) {
     *p.grad_is_clear = true;
     if (p.grad.rank() != 2) settle_gradient(p, stream);

@@ -24,9 +24,7 @@ class Forward {
   }
 
   void run() {
-    // With few heads the chunks are the items: all their states first, which costs memory traffic.
-    constexpr std::int64_t kManyHeads = 8;
-    if (B_ * H_ >= kManyHeads || chunks_.count() < kManyHeads) {
+    if (chunks_.walked_by(B_ * H_)) {
       stream_.parallel_each(B_ * H_, [&](std::int64_t i) { walk(i / H_, i % H_); });
     } else {
       by_chunks();

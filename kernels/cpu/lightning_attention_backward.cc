@@ -29,8 +29,7 @@ class Backward {
   }
 
   void run() {
-    constexpr std::int64_t kManyHeads = 8;
-    if (B_ * G_ >= kManyHeads || n_ < kManyHeads) {
+    if (chunks_.walked_by(B_ * G_)) {
       stream_.parallel_each(B_ * G_, [&](std::int64_t i) { walk(i / G_, i % G_); });
     } else {
       by_chunks();

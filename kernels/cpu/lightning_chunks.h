@@ -47,6 +47,12 @@ class Chunks {
 
   [[nodiscard]] std::int64_t count() const { return (T_ + kChunk - 1) / kChunk; }
   [[nodiscard]] Chunk at(std::int64_t b, std::int64_t index) const;
+  /// Whether each of `heads` heads is walked along its chunks, with what it needs in the caches. Heads too few to share
+  /// out leave the chunks as items: all their states first, which costs memory traffic. Chosen by the shape alone.
+  [[nodiscard]] bool walked_by(std::int64_t heads) const {
+    constexpr std::int64_t kMany = 8;
+    return heads >= kMany || count() < kMany;
+  }
   /// The first token of the chunk that its token i may see.
   [[nodiscard]] std::int64_t first_seen(const Chunk& chunk, std::int64_t i) const {
     return std::max<std::int64_t>(start(chunk.begin + i, chunk.batch) - chunk.begin, 0);

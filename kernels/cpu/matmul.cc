@@ -47,7 +47,8 @@ void gemm(const MatmulBlock<float>& block) {
 /// lie close before it is multiplied.
 void gemm_by_tiles(const MatmulBlock<float>& block) {
   constexpr std::int64_t kDepth = 512, kRows = 256, kStride = kRows + 16;
-  const bool copies = block.lda >= 1024 && block.M > 64;
+  constexpr std::int64_t kPage = 4096 / sizeof(float);
+  const bool copies = block.lda >= kPage;
   thread_local std::vector<float> tile;
   if (copies) tile.resize(kDepth * kStride);
   const std::int64_t rows = copies ? kRows : block.M;
