@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 namespace halo::kernels::cpu {
@@ -33,7 +34,42 @@ void scale(const MatmulBlock<T>& block) {
   }
 }
 
-void gemm(const MatmulBlock<float>& block) {
+int blas_int(std::int64_t n) {
+  HALO_REQUIRE(n <= std::numeric_limits<int>::max(),
+               str("an axis of ", n, " is too long for BLAS"));
+  return static_cast<int>(n);
+}
+
+template <class T>
+void blas_gemm(const MatmulBlock<T>& block) {
+  const auto gemm = [] {
+    if constexpr (std::is_same_v<T, float>) return cblas_sgemm;
+    if constexpr (std::is_same_v<T, double>) return cblas_dgemm;
+  }();
+  gemm(CblasRowMajor, block.transpose_a ? CblasTrans : CblasNoTrans,
+       block.transpose_b ? CblasTrans : CblasNoTrans, blas_int(block.M), blas_int(block.N),
+       blas_int(block.K), block.alpha, block.a, blas_int(block.lda), block.b, blas_int(block.ldb),
+       block.beta, block.c, blas_int(block.ldc));
+}
+
+/// The elements of a page: a side whose rows lie further apart is read badly in place.
+constexpr std::int64_t kPageOfFloats = 4096 / sizeof(float);
+
+/// Whether oneDNN multiplies with 512-bit vectors, as the processor and DNNL_MAX_CPU_ISA allow.
+bool has_avx512() {
+  static const bool has =
+      (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core;
+  return has;
+}
+
+/// Without AVX-512, oneDNN reads a left side of up to about 1024 rows in place, however it lies, while BLIS rearranges
+/// it and is as fast elsewhere.
+bool is_faster_by_blas(const MatmulBlock<float>& block) {
+  constexpr std::int64_t kRows = 512;  // shorter products do not earn the rearranging back
+  return !has_avx512() && block.M >= kRows && (block.transpose_a || block.lda >= kPageOfFloats);
+}
+
+void onednn_gemm(const MatmulBlock<float>& block) {
   const dnnl_status_t status = dnnl_sgemm(
       block.transpose_a ? 'T' : 'N', block.transpose_b ? 'T' : 'N', block.M, block.N, block.K,
       block.alpha, block.a, block.lda, block.b, block.ldb, block.beta, block.c, block.ldc);
@@ -45,10 +81,9 @@ void gemm(const MatmulBlock<float>& block) {
 /// A product with a transposed left side, cut along both axes of that side: dnnl_sgemm slows down on deep ones. Where
 /// rows of `a` lie a page or more apart, their columns share few sets of the caches, so each tile is copied to rows that
 /// lie close before it is multiplied.
-void gemm_by_tiles(const MatmulBlock<float>& block) {
+void onednn_gemm_by_tiles(const MatmulBlock<float>& block) {
   constexpr std::int64_t kDepth = 512, kRows = 256, kStride = kRows + 16;
-  constexpr std::int64_t kPage = 4096 / sizeof(float);
-  const bool copies = block.lda >= kPage;
+  const bool copies = block.lda >= kPageOfFloats;
   thread_local std::vector<float> tile;
   if (copies) tile.resize(kDepth * kStride);
   const std::int64_t rows = copies ? kRows : block.M;
@@ -65,29 +100,24 @@ void gemm_by_tiles(const MatmulBlock<float>& block) {
         part.a = tile.data();
         part.lda = kStride;
       }
-      gemm(part);
+      onednn_gemm(part);
       part.b += part.K * (block.transpose_b ? 1 : block.ldb);
       part.beta = 1;
     }
   }
 }
 
-int blas_int(std::int64_t n) {
-  HALO_REQUIRE(n <= std::numeric_limits<int>::max(),
-               str("an axis of ", n, " is too long for BLAS"));
-  return static_cast<int>(n);
-}
-
-void gemm(const MatmulBlock<double>& block) {
-  cblas_dgemm(CblasRowMajor, block.transpose_a ? CblasTrans : CblasNoTrans,
-              block.transpose_b ? CblasTrans : CblasNoTrans, blas_int(block.M), blas_int(block.N),
-              blas_int(block.K), block.alpha, block.a, blas_int(block.lda), block.b,
-              blas_int(block.ldb), block.beta, block.c, blas_int(block.ldc));
-}
-
 /// The row stride, also where a single row may have any.
 std::int64_t leading_dimension(const TensorView& x) {
   return x.dim(0) <= 1 ? std::max<std::int64_t>(x.dim(1), 1) : x.stride(0);
+}
+
+/// Whether M is cut into shares, and not N. The other side, every thread rearranges for itself; in oneDNN a transposed
+/// one costs about twice as much, and BLIS wants many rows of it.
+template <class T>
+bool is_cut_by_rows(const MatmulBlock<T>& whole) {
+  if (whole.transpose_a && !has_avx512()) return whole.M > whole.N;
+  return whole.M * (whole.transpose_a ? 2 : 1) >= whole.N * (whole.transpose_b ? 2 : 1);
 }
 
 template <class T>
@@ -106,9 +136,7 @@ void split_matmul(TensorView c, TensorView a, TensorView b, const Matmul& option
                        .alpha = static_cast<T>(options.alpha),
                        .beta = static_cast<T>(options.beta)};
   constexpr std::int64_t kUnit = 16;  // shares are whole vectors
-  // What is not cut, every thread rearranges for itself; for a transposed side that costs about twice as much.
-  const bool by_rows =
-      whole.M * (whole.transpose_a ? 2 : 1) >= whole.N * (whole.transpose_b ? 2 : 1);
+  const bool by_rows = is_cut_by_rows(whole);
   const std::int64_t length = by_rows ? whole.M : whole.N;
   const std::int64_t other = by_rows ? whole.N : whole.M;
   stream.parallel_for((length + kUnit - 1) / kUnit, std::max<std::int64_t>(other * whole.K, 1),
@@ -135,14 +163,15 @@ void matmul_block(const MatmulBlock<float>& block) {
   if (block.K == 0) return scale(block);
   if (block.M == 0 || block.N == 0) return;
   const OneOpenMpThread one_thread;
-  if (block.transpose_a) return gemm_by_tiles(block);
-  gemm(block);
+  if (is_faster_by_blas(block)) return blas_gemm(block);
+  if (block.transpose_a) return onednn_gemm_by_tiles(block);
+  onednn_gemm(block);
 }
 
 void matmul_block(const MatmulBlock<double>& block) {
   if (block.K == 0) return scale(block);
   if (block.M == 0 || block.N == 0) return;
-  gemm(block);
+  blas_gemm(block);
 }
 
 void matmul(TensorView c, TensorView a, TensorView b, const Matmul& options, Stream& stream) {

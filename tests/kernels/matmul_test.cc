@@ -79,6 +79,18 @@ TEST(MatmulTest, MatchesThePlainSumForEveryTransposeAndOddSize) {
   expect_product<double>({33, 47, 300, true, false, -0.5, 2.0}, 3, 0);
 }
 
+TEST(MatmulTest, MatchesThePlainSumWhereSidesAreCutCopiedOrGivenToTheOtherLibrary) {
+  // More rows than a tile, deeper than one, rows less and more than a page apart, two threads and one.
+  for (const std::int64_t padding : {0, 500}) {
+    for (const int threads : {1, 2}) {
+      expect_product<float>({600, 70, 700, true, false, 0.5, 1.0}, threads, padding);
+      expect_product<float>({600, 70, 1030, false, false, 1.0, 0.0}, threads, padding);
+      expect_product<float>({70, 600, 700, true, true, 1.0, 0.0}, threads, padding);
+      expect_product<float>({1100, 40, 30, false, true, 1.0, 1.0}, threads, padding);
+    }
+  }
+}
+
 TEST(MatmulTest, ScalesTheOldValueWhenThereIsNothingToAdd) {
   Stream stream(2);
   std::vector<double> c = {1, 2, 3, 4, 5, 6};
