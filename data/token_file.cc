@@ -47,6 +47,7 @@ class Column {
     HALO_REQUIRE_INPUT(size <= (hsize_t{1} << 60), str(place_, ": ", size, " elements"));
     size_ = static_cast<std::int64_t>(size);
     check_storage(bytes);
+    check_stored(size, bytes);
   }
 
   [[nodiscard]] std::int64_t size() const { return size_; }
@@ -113,6 +114,14 @@ class Column {
                            chunk <= kMaxChunkBytes / element_bytes,
                        str(place_, ": chunks of ", chunk, " elements"));
     chunk_ = static_cast<std::int64_t>(chunk);
+  }
+
+  /// What was never written takes no room and reads as zeros: a small file must not claim memory without bounds.
+  void check_stored(hsize_t size, std::size_t element_bytes) const {
+    constexpr hsize_t kBestDeflate = 1032;  // source: zlib's technical details
+    const hsize_t stored = H5Dget_storage_size(dataset_.get());
+    HALO_REQUIRE_INPUT(size / kBestDeflate <= stored / element_bytes + 1,
+                       str(place_, ": ", size, " elements in ", stored, " bytes"));
   }
 
   std::string place_;

@@ -57,6 +57,22 @@ struct FileActions {
   posix_spawn_file_actions_t actions{};
 };
 
+/// A signal that asks a whole process group to stop is for the training; the check ends by itself.
+struct SpawnAttributes {
+  SpawnAttributes() {
+    ::posix_spawnattr_init(&attributes);
+    sigset_t blocked;
+    sigemptyset(&blocked);
+    for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) sigaddset(&blocked, signal);
+    ::posix_spawnattr_setsigmask(&attributes, &blocked);
+    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+  }
+  SpawnAttributes(const SpawnAttributes&) = delete;
+  SpawnAttributes& operator=(const SpawnAttributes&) = delete;
+  ~SpawnAttributes() { ::posix_spawnattr_destroy(&attributes); }
+  posix_spawnattr_t attributes{};
+};
+
 /// The reason comes out of the program's standard output.
 pid_t spawn(const std::filesystem::path& program, const std::filesystem::path& file,
             std::int64_t token_limit, int write_end) {
@@ -67,8 +83,9 @@ pid_t spawn(const std::filesystem::path& program, const std::filesystem::path& f
   std::string limit = std::to_string(token_limit);
   const std::array<char*, 4> arguments{name.data(), path.data(), limit.data(), nullptr};
   pid_t child = 0;
-  const int failed =
-      ::posix_spawn(&child, name.c_str(), &files.actions, nullptr, arguments.data(), environ);
+  const SpawnAttributes spawning;
+  const int failed = ::posix_spawn(&child, name.c_str(), &files.actions, &spawning.attributes,
+                                   arguments.data(), environ);
   HALO_REQUIRE(failed == 0, str("cannot run ", name, ": ", system_reason(failed)));
   return child;
 }
@@ -113,13 +130,17 @@ int wait_for(pid_t child) {
 }  // namespace
 
 int run_token_check(const std::filesystem::path& path, std::int64_t token_limit, int fd) noexcept {
+  const auto refuse = [fd](std::string_view reason) {
+    const ssize_t written = ::write(fd, reason.data(), reason.size());
+    return written < 0 ? 1 : 2;
+  };
   try {
     TokenFile(path).verify(token_limit);
     return 0;
+  } catch (const Error& error) {
+    return refuse(error.what());
   } catch (const std::exception& error) {
-    const std::string_view reason = error.what();
-    const ssize_t written = ::write(fd, reason.data(), reason.size());
-    return written < 0 ? 1 : 2;
+    return refuse(str(path.string(), ": ", error.what()));
   }
 }
 

@@ -14,7 +14,7 @@ struct TokenCheckOptions {
   std::filesystem::path program;
   /// How many tokens at most have their ids looked at; the rest is looked at when it is read.
   std::int64_t token_limit = std::int64_t{1} << 28;
-  std::chrono::seconds timeout{600};
+  std::chrono::seconds timeout{300};  // below the deadline of ranks that wait for this one
 };
 
 /// Opens and reads the file in a child process, since libhdf5 is not hardened: what crashes or hangs it ends the child,

@@ -278,6 +278,12 @@ void set_path(pb::Message& message, std::span<const Segment> path, std::string_v
   const pb::FieldDescriptor* field = message.GetDescriptor()->FindFieldByName(segment.name);
   HALO_REQUIRE_INPUT(field != nullptr, unknown_field(*message.GetDescriptor(), segment.name));
   const pb::Reflection& reflection = *message.GetReflection();
+  const pb::OneofDescriptor* choice = field->containing_oneof();
+  const pb::FieldDescriptor* chosen =
+      choice != nullptr ? reflection.GetOneofFieldDescriptor(message, choice) : nullptr;
+  HALO_REQUIRE_INPUT(chosen == nullptr || chosen == field,
+                     str(segment.name, ": it has ", chosen == nullptr ? "" : chosen->name(),
+                         " and only one of them can be"));
   if (path.size() > 1) {
     HALO_REQUIRE_INPUT(field->message_type() != nullptr, str(segment.name, " has no fields"));
     HALO_REQUIRE_INPUT(

@@ -82,12 +82,15 @@ std::vector<double> token_scores(Sweeper& sweeper, const SweepInputs& inputs,
 
 }  // namespace
 
-SweepScores sweep_layers(const SweepInputs& inputs, const std::vector<infer::Task>& tasks,
-                         comm::Communicator& ranks, Stream& stream) {
+std::optional<SweepScores> sweep_layers(const SweepInputs& inputs,
+                                        const std::vector<infer::Task>& tasks,
+                                        comm::Communicator& ranks, Stream& stream,
+                                        const std::function<bool()>& stop) {
   Sweeper sweeper(inputs, stream);
   std::vector<LayerScore> sums(sweeper.models());
   int recall_tasks = 0, choice_tasks = 0;
   for (const infer::Task& task : tasks) {
+    if (stop()) return std::nullopt;
     const bool recall = infer::measures_recall(task);
     (recall ? recall_tasks : choice_tasks) += 1;
     const std::vector<double> scores = task.type == infer::TaskExample::Type::kGeneration
@@ -103,7 +106,7 @@ SweepScores sweep_layers(const SweepInputs& inputs, const std::vector<infer::Tas
     score.recall /= recall_tasks;
     score.csr /= choice_tasks;
   }
-  return {sums.front(), {sums.begin() + 1, sums.end()}};
+  return SweepScores{sums.front(), {sums.begin() + 1, sums.end()}};
 }
 
 }  // namespace halo::method

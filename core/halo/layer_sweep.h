@@ -1,4 +1,6 @@
 #pragma once
+#include <functional>
+#include <optional>
 #include <vector>
 
 #include "core/halo/select.h"
@@ -25,10 +27,12 @@ struct SweepScores {
 
 /// Measures them on tasks: recall tasks give R, choice tasks C, each the mean over its tasks. M(i) equals the teacher
 /// below layer i, so the teacher's stream is computed once a batch and branches into the L suffixes. Examples are shared
-/// among the ranks; collective. Throws InputError when a kind of task is missing.
+/// among the ranks; collective. Nothing when `stop`, collective too, says so before a task. Throws InputError when a kind
+/// of task is missing.
 /// Source: HALO, arXiv 2601.22156, layer selection.
-[[nodiscard]] SweepScores sweep_layers(const SweepInputs& inputs,
-                                       const std::vector<infer::Task>& tasks,
-                                       comm::Communicator& ranks, Stream& stream);
+[[nodiscard]] std::optional<SweepScores> sweep_layers(const SweepInputs& inputs,
+                                                      const std::vector<infer::Task>& tasks,
+                                                      comm::Communicator& ranks, Stream& stream,
+                                                      const std::function<bool()>& stop);
 
 }  // namespace halo::method

@@ -104,6 +104,21 @@ Task parse_task(std::string_view jsonl, const std::string& name) {
 
 Task read_task(const std::string& path) { return parse_task(read_file(path), path); }
 
+std::vector<Task> read_tasks(const std::vector<std::string>& paths, std::int64_t max_examples) {
+  std::vector<Task> tasks;
+  for (const std::string& path : paths) {
+    Task task = read_task(path);
+    for (std::size_t i = 0; i < tasks.size(); ++i) {
+      HALO_REQUIRE_INPUT(task.name != tasks[i].name,
+                         str(path, ": its task is named ", task.name, ", as that of ", paths[i]));
+    }
+    const auto most = static_cast<std::size_t>(max_examples);
+    if (most > 0 && task.examples.size() > most) task.examples.resize(most);
+    tasks.push_back(std::move(task));
+  }
+  return tasks;
+}
+
 std::vector<ScoredSequence> scored_sequences(const Task& task, const data::Tokenizer& tokenizer,
                                              std::int64_t max_tokens) {
   std::vector<ScoredSequence> sequences;

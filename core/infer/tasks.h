@@ -37,6 +37,10 @@ struct Task {
 /// Throws InputError "name:line: reason" for what is no such example, an empty answer, two types in a file, no example.
 [[nodiscard]] Task parse_task(std::string_view jsonl, const std::string& name);
 [[nodiscard]] Task read_task(const std::string& path);
+/// The first `max_examples` of each file; 0: all. Throws InputError also for two files of one name, since scores are kept
+/// by name.
+[[nodiscard]] std::vector<Task> read_tasks(const std::vector<std::string>& paths,
+                                           std::int64_t max_examples);
 
 /// The tokens of a context and one answer, to be scored on the answer's tokens.
 struct ScoredSequence {

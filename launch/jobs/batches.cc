@@ -14,10 +14,10 @@ using Sources = std::vector<std::shared_ptr<const data::TokenSource>>;
 
 /// The first rank checks each file before any rank opens it with libhdf5, which is not hardened.
 Sources open_sources(const std::vector<std::string>& paths, comm::Communicator& world) {
-  if (world.rank() == 0) {
-    for (const std::string& path : paths) data::check_token_file(path);
+  for (const std::string& path : paths) {
+    if (world.rank() == 0) data::check_token_file(path);
+    world.barrier().wait();  // one a file: the other ranks' patience is for one check, not for all
   }
-  world.barrier().wait();
   Sources sources;
   for (const std::string& path : paths) sources.push_back(std::make_shared<data::TokenFile>(path));
   return sources;

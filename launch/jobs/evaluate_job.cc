@@ -77,12 +77,8 @@ ModelEvaluation evaluate_model(const JobContext& context, const EvaluatedModel& 
 
 JobOutcome run_evaluate_job(const JobContext& context) {
   const proto::Evaluate& evaluate = context.job.evaluate();
-  std::vector<infer::Task> tasks;
-  for (const std::string& path : evaluate.tasks()) {
-    tasks.push_back(infer::read_task(path));
-    const auto most = static_cast<std::size_t>(evaluate.max_examples());
-    if (most > 0 && tasks.back().examples.size() > most) tasks.back().examples.resize(most);
-  }
+  const auto tasks = infer::read_tasks({evaluate.tasks().begin(), evaluate.tasks().end()},
+                                       evaluate.max_examples());
   std::vector<data::MicroBatch> batches;
   if (evaluate.tokens_size() > 0) {
     batches = held_out_batches({{evaluate.tokens().begin(), evaluate.tokens().end()},

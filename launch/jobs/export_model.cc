@@ -21,6 +21,14 @@ void export_model(const ModelSource& source, const ExportOptions& options) {
     tensors.push_back({name, options.dtype, source.weights->shape(name), {}, fill});
   }
   std::filesystem::create_directories(options.to);
+  const bool holds_mixers = std::filesystem::exists(options.to / "mixers.safetensors");
+  const bool holds_model = std::filesystem::exists(options.to / "model.safetensors") ||
+                           std::filesystem::exists(options.to / "model.safetensors.index.json");
+  HALO_REQUIRE_INPUT(
+      source.mixers_only ? !holds_model : !holds_mixers,
+      str(options.to.string(), ": holds ", source.mixers_only ? "a whole model" : "mixers alone",
+          ", which would be mixed up with ", source.reference,
+          ": give another folder or remove it"));
   if (source.mixers_only) {
     checkpoints::write_safetensors(options.to / "mixers.safetensors", tensors);
   } else {

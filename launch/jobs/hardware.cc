@@ -1,11 +1,14 @@
 #include "launch/jobs/hardware.h"
 
+#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <bitset>
 #include <chrono>
 #include <thread>
+#include <vector>
 
 #include "core/base/rng.h"
 #include "core/base/tensor.h"
@@ -18,6 +21,30 @@ std::int64_t host_id() {
   std::array<char, 256> name{};
   ::gethostname(name.data(), name.size() - 1);
   return static_cast<std::int64_t>(hash64(name.data()) >> 1);
+}
+
+constexpr int kCpuWords = CPU_SETSIZE / 64;
+using CpuMask = std::array<std::int64_t, kCpuWords>;
+
+/// The processors that this rank may run on, as mpirun's binding, taskset or a container leave them; all when unknown.
+CpuMask allowed_cpus() {
+  CpuMask mask{};
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  const bool known = ::sched_getaffinity(0, sizeof set, &set) == 0;
+  const auto count = static_cast<int>(std::thread::hardware_concurrency());
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    const bool allowed = known ? CPU_ISSET(cpu, &set) != 0 : cpu < count;
+    if (allowed) mask[static_cast<std::size_t>(cpu / 64)] |= std::int64_t{1} << (cpu % 64);
+  }
+  return mask;
+}
+
+int count_of(const CpuMask& mask) {
+  int count = 0;
+  for (const std::int64_t word : mask)
+    count += static_cast<int>(std::bitset<64>(static_cast<std::uint64_t>(word)).count());
+  return count;
 }
 
 }  // namespace
@@ -41,13 +68,26 @@ double measured_flops(const JobContext& context) {
 }
 
 int threads_of_rank(const Config& config, comm::Communicator& world) {
-  std::vector<std::int64_t> hosts(static_cast<std::size_t>(world.size()));
-  std::int64_t mine = host_id();
-  const std::vector<std::int64_t> counts(hosts.size(), 1);
-  world.all_gather(view(hosts.data(), {world.size()}), view(&mine, {1}), counts).wait();
+  struct Rank {
+    std::int64_t host;
+    CpuMask cpus;
+  };
+  constexpr std::int64_t kWords = sizeof(Rank) / sizeof(std::int64_t);
+  std::vector<Rank> ranks(static_cast<std::size_t>(world.size()));
+  Rank mine{host_id(), allowed_cpus()};
+  const std::vector<std::int64_t> counts(ranks.size(), kWords);
+  world
+      .all_gather(view(&ranks[0].host, {world.size() * kWords}), view(&mine.host, {kWords}), counts)
+      .wait();
   if (config.threads() > 0) return config.threads();
-  const auto neighbours = static_cast<int>(std::count(hosts.begin(), hosts.end(), mine));
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / neighbours);
+  int neighbours = 0;
+  CpuMask of_host{};
+  for (const Rank& rank : ranks) {
+    if (rank.host != mine.host) continue;
+    ++neighbours;
+    for (std::size_t i = 0; i < of_host.size(); ++i) of_host[i] |= rank.cpus[i];
+  }
+  return std::max(1, std::min(count_of(mine.cpus), count_of(of_host) / neighbours));
 }
 
 }  // namespace halo::launch

@@ -1,6 +1,5 @@
 #include "launch/jobs/run_jobs.h"
 
-#include <array>
 #include <iostream>
 
 #include "checkpoints/checkpoint_folder.h"
@@ -41,19 +40,44 @@ void require_this_build(const Config& config, const proto::Job& job) {
                          ": this version runs data parallelism alone; leave the others at 1"));
 }
 
-/// Files that people give must be there before the first job, not only when the job that reads them begins.
-void require_files(const proto::Job& job) {
-  const auto require = [&](const auto& paths) {
-    for (const std::string& path : paths) {
-      HALO_REQUIRE_INPUT(fs::exists(path), str(path, ": job ", job.name(), ": no such file"));
-    }
+/// Whether a job of this config makes it: inside the output, or what an export job writes.
+bool is_made_here(const std::string& path, const Config& config) {
+  const fs::path inside = fs::path(path).lexically_normal().lexically_relative(
+      fs::path(config.output()).lexically_normal());
+  if (!inside.empty() && *inside.begin() != "..") return true;
+  for (const proto::Job& job : config.job()) {
+    if (job.has_export_() && !job.export_().to().empty() &&
+        fs::path(job.export_().to()).lexically_normal() == fs::path(path).lexically_normal())
+      return true;
+  }
+  return false;
+}
+
+/// Files and models that people give must be there before the first job, not only when the job that reads them begins.
+void require_files(const Config& config, const proto::Job& job) {
+  const auto require = [&](const std::string& path) {
+    HALO_REQUIRE_INPUT(path.empty() || fs::exists(path),
+                       str(path, ": job ", job.name(), ": no such file or folder"));
   };
-  require(job.train().data().tokens());
-  require(job.train().validation().tokens());
-  require(job.select().tasks());
-  require(job.evaluate().tokens());
-  require(job.evaluate().tasks());
-  if (job.select().has_scores()) require(std::array{job.select().scores()});
+  const auto require_all = [&](const auto& paths) {
+    for (const std::string& path : paths) require(path);
+  };
+  const auto require_model = [&](const std::string& reference) {
+    if (referenced_job(reference).empty() && !is_made_here(reference, config)) require(reference);
+  };
+  const proto::Train& train = job.train();
+  require_all(train.data().tokens());
+  require_all(train.validation().tokens());
+  require(train.student_weights());
+  for (const std::string& model : {train.teacher(), train.student(), train.model()})
+    require_model(model);
+  require_all(job.select().tasks());
+  require(job.select().scores());
+  require_all(job.evaluate().tokens());
+  require_all(job.evaluate().tasks());
+  for (const std::string& model : job.evaluate().models()) require_model(model);
+  require_model(job.export_().from());
+  require(job.report().gzip_text());
 }
 
 void refuse_changes(const JobFolder& folder, const Config& now) {
@@ -133,9 +157,10 @@ std::map<std::string, Config> stored_configs(const Config& config) {
 bool run_jobs(const Config& config, comm::Communicator& world, const std::atomic<bool>& stop) {
   const std::vector<int> order = job_order(config);
   for (const int i : order) {
+    const JobFolder folder(config.output(), config.job(i).name());
     require_this_build(config, config.job(i));
-    require_files(config.job(i));
-    refuse_changes({config.output(), config.job(i).name()}, job_config(config, i));
+    if (!has_ended(config.job(i), folder)) require_files(config, config.job(i));
+    refuse_changes(folder, job_config(config, i));
   }
   Stream stream(threads_of_rank(config, world));
   for (const int i : order) {

@@ -1,6 +1,7 @@
 #include <glog/logging.h>
 
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "core/base/file.h"
 #include "core/halo/layer_sweep.h"
@@ -29,18 +30,8 @@ const proto::Train& align_of(const Config& config, const std::string& reference)
   throw InputError(reference + " is no ALIGN job of this config");
 }
 
-std::vector<infer::Task> read_tasks(const proto::Select& select) {
-  std::vector<infer::Task> tasks;
-  for (const std::string& path : select.tasks()) {
-    tasks.push_back(infer::read_task(path));
-    auto& examples = tasks.back().examples;
-    const auto most = static_cast<std::size_t>(select.max_examples());
-    if (most > 0 && examples.size() > most) examples.resize(most);
-  }
-  return tasks;
-}
-
-method::Sweep measure(const JobContext& context) {
+/// Nothing when it was asked to stop.
+std::optional<method::Sweep> measure(const JobContext& context) {
   const proto::Select& select = context.job.select();
   const std::string reference = mixers_reference(context.job);
   const ModelSource mixers = open_model(reference, context.config.output());
@@ -55,11 +46,14 @@ method::Sweep measure(const JobContext& context) {
   const data::Tokenizer tokenizer(teacher.tokenizer / "tokenizer.json");
   const method::SweepInputs inputs{teacher.config, *loaded.parameters, mixer_weights,
                                    model::hybrid_options_of(mixers.config), tokenizer};
-  const method::SweepScores scores =
-      method::sweep_layers(inputs, read_tasks(select), context.world(), context.stream);
+  const auto tasks =
+      infer::read_tasks({select.tasks().begin(), select.tasks().end()}, select.max_examples());
+  const auto scores = method::sweep_layers(inputs, tasks, context.world(), context.stream,
+                                           [&] { return context.stop_agreed(); });
+  if (!scores) return std::nullopt;
   method::Sweep sweep;
   sweep.model = teacher.reference;
-  sweep.layers = scores.layers;
+  sweep.layers = scores->layers;
   return sweep;
 }
 
@@ -73,11 +67,13 @@ method::Sweep read_scores(const proto::Select& select) {
   return method::parse_sweep(read_file(select.scores()), select.scores());
 }
 
-nlohmann::json by_importance(const JobContext& context) {
+std::optional<nlohmann::json> by_importance(const JobContext& context) {
   const proto::Select& select = context.job.select();
-  method::Sweep sweep = select.scores().empty() ? measure(context) : read_scores(select);
-  sweep.keep = keep_of(select, sweep.keep, static_cast<int>(sweep.layers.size()));
-  nlohmann::json result = nlohmann::json::parse(method::sweep_to_json(sweep));
+  std::optional<method::Sweep> sweep =
+      select.scores().empty() ? measure(context) : read_scores(select);
+  if (!sweep) return std::nullopt;
+  sweep->keep = keep_of(select, sweep->keep, static_cast<int>(sweep->layers.size()));
+  nlohmann::json result = nlohmann::json::parse(method::sweep_to_json(*sweep));
   result["selected"] = result.at("expected_keep");
   return result;
 }
@@ -101,14 +97,15 @@ nlohmann::json evenly_spaced(const JobContext& context) {
 }  // namespace
 
 JobOutcome run_select_job(const JobContext& context) {
-  const nlohmann::json result = context.job.select().strategy() == proto::UNIFORM
-                                    ? evenly_spaced(context)
-                                    : by_importance(context);
+  const std::optional<nlohmann::json> result = context.job.select().strategy() == proto::UNIFORM
+                                                   ? evenly_spaced(context)
+                                                   : by_importance(context);
+  if (!result) return JobOutcome::kStopped;
   if (!context.is_first_rank()) return JobOutcome::kDone;
   context.begin_folder();
-  write_file_atomically(context.folder().result(), result.dump(2) + "\n");
+  write_file_atomically(context.folder().result(), result->dump(2) + "\n");
   LOG(INFO) << context.job.name()
-            << ": layers kept as softmax attention: " << result.at("selected").dump();
+            << ": layers kept as softmax attention: " << result->at("selected").dump();
   return JobOutcome::kDone;
 }
 

@@ -230,6 +230,25 @@ TEST(TokenFileTest, LinksAndOtherFilesAreRefused) {
   }
 }
 
+TEST(TokenFileTest, DatasetsThatWereNeverWrittenClaimNoMemory) {
+  const test::TemporaryFolder folder;
+  const auto path = folder / "t.h5";
+  RawFile raw;
+  raw.leave_out = "documents";
+  raw.write(path);
+  const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
+  const hsize_t size = hsize_t{1} << 40, chunk = 1 << 16;
+  const hid_t space = H5Screate_simple(1, &size, nullptr);
+  const hid_t layout = H5Pcreate(H5P_DATASET_CREATE);
+  H5Pset_chunk(layout, 1, &chunk);
+  H5Dclose(H5Dcreate2(file, "documents", H5T_STD_U64LE, space, H5P_DEFAULT, layout, H5P_DEFAULT));
+  H5Pclose(layout);
+  H5Sclose(space);
+  H5Fclose(file);
+  EXPECT_TRUE(holds(complaint([&] { (void)open_token_file(path); }),
+                    path.string() + ": /documents: 1099511627776 elements in 0 bytes"));
+}
+
 TEST(TokenFileTest, NoDamageReachesTheCaller) {
   const test::TemporaryFolder folder;
   const auto path = folder / "t.h5";
@@ -273,6 +292,8 @@ TEST(TokenFileTest, CrashAndHangOfTheCheckAreReasonsToo) {
   EXPECT_TRUE(holds(script("exec sleep 60"), "more than 1 s"));
   EXPECT_TRUE(holds(script("exit 7"), "failed with code 7"));
   EXPECT_EQ(script("exit 0"), "no complaint");
+  // Asked for of the whole process group; the training itself stops by them.
+  EXPECT_EQ(script("kill -TERM $$; kill -INT $$; kill -USR1 $$; exit 0"), "no complaint");
 }
 
 }  // namespace

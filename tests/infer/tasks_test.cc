@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include "core/base/error.h"
+#include "core/base/file.h"
 #include "tests/infer/byte_tokenizer.h"
+#include "tests/temporary_folder.h"
 
 namespace halo::infer {
 namespace {
@@ -83,6 +85,25 @@ TEST(Tasks, AContextThatIsTooLongLosesItsBeginning) {
   EXPECT_EQ(cut[0].tokens, tokenizer.encode("häz"));
   EXPECT_EQ(cut[0].answer_begin, 1);
   EXPECT_THROW((void)scored_sequences(task, tokenizer, 3), InputError) << "no token before it";
+}
+
+TEST(Tasks, FilesAreCutAndTwoOfOneNameAreRefused) {
+  const test::TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "a");
+  const std::string first = (folder / "t.jsonl").string(), same = (folder / "a/t.jsonl").string(),
+                    other = (folder / "a/u.jsonl").string();
+  for (const std::string& path : {first, same, other})
+    write_file_atomically(path, std::string(kChoice) + std::string(kChoice));
+  const auto tasks = read_tasks({first, other}, 1);
+  ASSERT_EQ(tasks.size(), 2u);
+  EXPECT_EQ(tasks[0].examples.size() + tasks[1].examples.size(), 2u);
+  EXPECT_EQ(read_tasks({first}, 0)[0].examples.size(), 2u);
+  try {
+    (void)read_tasks({first, other, same}, 0);
+    FAIL() << "two tasks are named t";
+  } catch (const InputError& error) {
+    EXPECT_EQ(std::string(error.what()), same + ": its task is named t, as that of " + first);
+  }
 }
 
 }  // namespace

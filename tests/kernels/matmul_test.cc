@@ -84,6 +84,7 @@ TEST(MatmulTest, MatchesThePlainSumWhereSidesAreCutCopiedOrGivenToTheOtherLibrar
   for (const std::int64_t padding : {0, 500}) {
     for (const int threads : {1, 2}) {
       expect_product<float>({600, 70, 700, true, false, 0.5, 1.0}, threads, padding);
+      expect_product<float>({600, 640, 64, true, false, 1.0, 0.0}, threads, padding);
       expect_product<float>({600, 70, 1030, false, false, 1.0, 0.0}, threads, padding);
       expect_product<float>({70, 600, 700, true, true, 1.0, 0.0}, threads, padding);
       expect_product<float>({1100, 40, 30, false, true, 1.0, 1.0}, threads, padding);

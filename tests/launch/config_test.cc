@@ -245,6 +245,7 @@ TEST(Config, OverrideErrorsSayWhatIsWrong) {
   EXPECT_TRUE(contains(override_error("evaluate.sequences=1"), "the config has no evaluate job"));
   EXPECT_TRUE(contains(override_error("a..b=1"), "--set a..b=1"));
   EXPECT_TRUE(contains(override_error("=1"), "is no field"));
+  EXPECT_TRUE(contains(override_error("job[0].report.title=x"), "report: it has train"));
   EXPECT_TRUE(contains(override_error("job[0]={}"), "an element of job"));
   EXPECT_TRUE(contains(override_error("train.keep_attention=[1,,2]"), "does not fit"));
 }

@@ -65,7 +65,15 @@ const std::vector<BadInput> kBadInputs{
      true},
     {"NoTeacher",
      [](const GoldenCase&, const fs::path&) { return set("job[0].train.teacher", "/no/such"); },
-     {"/no/such", "no such folder"}},
+     {"/no/such", "no such file or folder"}},
+    {"NoWeightsForALaterJob",
+     [](const GoldenCase&, const fs::path&) {
+       return set("job[2].train.student_weights", "/no/such.safetensors");
+     },
+     {"/no/such.safetensors", "job finetune", "no such file or folder"}},
+    {"AnotherKindOfJob",
+     [](const GoldenCase&, const fs::path&) { return set("job[0].report.title", "x"); },
+     {"report", "it has train"}},
     {"TruncatedTeacher",
      [](const GoldenCase& golden, const fs::path& folder) {
        return changed_teacher(golden, folder, "model.safetensors",

@@ -29,12 +29,15 @@ std::vector<std::string> on_three_ranks(const std::vector<std::string>& argument
 TEST(FailedPeerTest, EverySurvivingRankLeavesItsLastCalls) {
   const TestFolder folder;
   const GoldenCase golden("tied", folder.path());
+  const std::string empty =
+      (folder / "empty").string();  // a folder, so that it fails only when it is read
+  fs::create_directories(empty);
   const ProgramResult result =
       run_program(on_three_ranks({"--config", golden.config().string(), "--output",
                                   (folder / "out").string(), "--set", "train.steps=2"},
-                                 {"--set", "job[1].train.teacher=/no/such"}));
+                                 {"--set", "job[1].train.teacher=" + empty}));
   EXPECT_EQ(result.exit_code, 2) << result.output;
-  EXPECT_THAT(result.output, HasSubstr("/no/such"));
+  EXPECT_THAT(result.output, HasSubstr(empty));
   EXPECT_TRUE(fs::exists(folder / "out/align/summary.json")) << "the first job has ended";
   for (const int rank : {0, 2}) {
     const fs::path calls = folder / str("out/log/calls_rank", rank, ".txt");

@@ -20,8 +20,10 @@ class UniformSelectionTest : public testing::Test {
   [[nodiscard]] ProgramResult run(const std::string& select, const std::string& output) const {
     // The golden first weights fit the golden layers alone.
     std::string config = read_file(golden_.config());
-    const size_t weights = config.find("student_weights: ");
-    config.erase(weights, config.find('\n', weights) - weights);
+    for (auto weights = config.find("student_weights: "); weights != std::string::npos;
+         weights = config.find("student_weights: ")) {
+      config.erase(weights, config.find('\n', weights) - weights);
+    }
     const std::string keep = "keep_attention: [1,3]";
     config.replace(config.find(keep), keep.size(), "keep_attention_from: \"job:select\"");
     const std::string distill = "\"distill\" train {";
