@@ -113,10 +113,10 @@ std::int64_t leading_dimension(const TensorView& x) {
 }
 
 /// Whether M is cut into shares, and not N. The other side, every thread rearranges for itself; in oneDNN a transposed
-/// one costs about twice as much, and BLIS wants many rows of it.
+/// one costs about twice as much, and BLIS, which takes its place without AVX-512, wants many rows.
 template <class T>
 bool is_cut_by_rows(const MatmulBlock<T>& whole) {
-  if (whole.transpose_a && !has_avx512()) return whole.M > whole.N;
+  if (std::is_same_v<T, float> && whole.transpose_a && !has_avx512()) return whole.M > whole.N;
   return whole.M * (whole.transpose_a ? 2 : 1) >= whole.N * (whole.transpose_b ? 2 : 1);
 }
 

@@ -12,7 +12,8 @@ struct ExportOptions {
 };
 
 /// Writes a Hugging Face folder: config.json, the weights, the tokenizer's files. Of mixers alone the weights are
-/// mixers.safetensors. Throws InputError for a scaling that is none or a model that has no softmax attention to scale.
+/// mixers.safetensors. Throws InputError for a scaling that is none, a model that has no softmax attention to
+/// scale, or a folder that holds the other kind.
 void export_model(const ModelSource& source, const ExportOptions& options);
 
 }  // namespace halo::launch

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <array>
-#include <bitset>
+#include <bit>
 #include <chrono>
 #include <thread>
 #include <vector>
@@ -42,8 +42,7 @@ CpuMask allowed_cpus() {
 
 int count_of(const CpuMask& mask) {
   int count = 0;
-  for (const std::int64_t word : mask)
-    count += static_cast<int>(std::bitset<64>(static_cast<std::uint64_t>(word)).count());
+  for (const std::int64_t word : mask) count += std::popcount(static_cast<std::uint64_t>(word));
   return count;
 }
 
