@@ -29,7 +29,8 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_
 mpirun -np 4 halo_train --config run.textproto
 [[ $(wc -l <runs/teacher/metrics.jsonl) -eq 3 ]] || { echo "not three steps in metrics.jsonl" >&2; exit 1; }
 halo export --from runs/teacher --to exported
-halo inspect exported/model.safetensors | grep -q embed_tokens
+halo inspect exported/model.safetensors >tensors.txt
+grep -q embed_tokens tensors.txt
 
 code=0
 head -c 3000 text.h5 >cut.h5
