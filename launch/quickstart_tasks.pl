@@ -1,7 +1,8 @@
 # Writes evaluation tasks made from held-out documents: see quickstart.sh.
 #   perl quickstart_tasks.pl VALIDATION.jsonl RECALL.jsonl CHOICE.jsonl VALIDATION.txt
-# Recall: a passage, then its beginning again; the answer is how it went on. Choice: a verse or paragraph, and four that
-# might follow it. The last file is the plain text, to compare with gzip.
+# Recall: a passage, then its beginning again; the answer is how it went on. Choice: the first half of a verse or
+# paragraph, and its second half beside three that have two neighbouring words exchanged. The last file is the plain
+# text, to compare with gzip.
 use strict;
 use warnings;
 use JSON::PP;
@@ -33,7 +34,8 @@ sub below {
   return int($state / 2147483648 * $n);
 }
 
-for (1 .. 120) {
+my $examples = 240;
+for (my $written = 0 ; $written < $examples ;) {
   my $passage = $passages[ below(scalar @passages) ];
   my @words = split / /, $passage;
   next if @words < 12;
@@ -42,15 +44,26 @@ for (1 .. 120) {
   my $prompt = join("\n", $passage, $between, join(' ', @words[ 0 .. $cut - 1 ]));
   my $answer = join ' ', '', @words[ $cut .. $#words ];
   print {$recall} $json->encode({ type => 'recall', prompt => $prompt, answer => $answer }), "\n";
+  ++$written;
 }
 
-for (1 .. 120) {
-  my $at = below(@passages - 1);
-  my @others = map { $passages[ below(scalar @passages) ] } 1 .. 3;
+# The words with those at $at and $at + 1 exchanged, as text that follows others.
+sub exchanged {
+  my ($at, @words) = @_;
+  @words[ $at, $at + 1 ] = @words[ $at + 1, $at ];
+  return join ' ', '', @words;
+}
+
+for (my $written = 0 ; $written < $examples ;) {
+  my @words = split / /, $passages[ below(scalar @passages) ];
+  my @ending = splice @words, int(@words / 2);
+  my @places = grep { $ending[$_] ne $ending[ $_ + 1 ] } 0 .. $#ending - 1;
+  next if @places < 6;
+  my @choices = map { exchanged(splice(@places, below(scalar @places), 1), @ending) } 1 .. 3;
   my $right = below(4);
-  splice @others, $right, 0, $passages[ $at + 1 ];
-  my @choices = map { "\n$_" } @others;
-  print {$choice} $json->encode({ type => 'choice', context => $passages[$at], choices => \@choices, answer => $right }),
-    "\n";
+  splice @choices, $right, 0, join ' ', '', @ending;
+  my $context = join ' ', @words;
+  print {$choice} $json->encode({ type => 'choice', context => $context, choices => \@choices, answer => $right }), "\n";
+  ++$written;
 }
 close $_ or die "cannot be written: $!" for $recall, $choice, $text;
