@@ -58,4 +58,9 @@ void add(TensorView y, TensorView a, TensorView b, Stream& stream) {
   cpu::add(y, a, b, stream);
 }
 
+void multiply(TensorView y, TensorView a, TensorView b, Stream& stream) {
+  check_elementwise("multiply", {y}, {a, b});
+  cpu::multiply(y, a, b, stream);
+}
+
 }  // namespace halo::kernels

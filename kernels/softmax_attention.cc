@@ -52,4 +52,17 @@ void softmax_attention_backward(const AttentionGradients& gradients, TensorView 
   cpu::softmax_attention_backward(gradients, d_o, forward, scale, mask, stream);
 }
 
+void merge_attention(TensorView o, TensorView lse, TensorView o_part, TensorView lse_part,
+                     Stream& stream) {
+  constexpr const char* kOp = "merge_attention";
+  HALO_REQUIRE(o.rank() == 4, str(kOp, ": o is ", to_string(o.shape), ", not (T, B, H, K)"));
+  const Shape rows{o.dim(0), o.dim(1), o.dim(2)};
+  require_strided_operand(kOp, "o", o, o.shape, o.dtype, o.device);
+  require_strided_operand(kOp, "o_part", o_part, o.shape, o.dtype, o.device);
+  require_operand(kOp, "lse", lse, rows, wide_dtype(o.dtype), o.device);
+  require_operand(kOp, "lse_part", lse_part, rows, wide_dtype(o.dtype), o.device);
+  require_device(kOp, o.device);
+  cpu::merge_attention(o, lse, o_part, lse_part, stream);
+}
+
 }  // namespace halo::kernels
