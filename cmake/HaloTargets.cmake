@@ -8,7 +8,7 @@ add_library(halo_flags INTERFACE)
 target_compile_features(halo_flags INTERFACE cxx_std_20)
 target_include_directories(halo_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 target_compile_definitions(halo_flags INTERFACE HALO_CUDA_ENABLED=$<BOOL:${HALO_CUDA}>)
-target_compile_options(halo_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion
+target_compile_options(halo_flags INTERFACE -fmacro-prefix-map=${PROJECT_SOURCE_DIR}/= -Wall -Wextra -Wshadow -Wconversion
                        $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>  # GCC 12 warns of its own std::string at -O3
                        $<$<BOOL:${HALO_WERROR}>:-Werror> -march=${HALO_MARCH})
 if(HALO_SANITIZE)

@@ -145,6 +145,10 @@ int run_token_check(const std::filesystem::path& path, std::int64_t token_limit,
 }
 
 void check_token_file(const std::filesystem::path& path, const TokenCheckOptions& options) {
+  std::error_code unknown;
+  HALO_REQUIRE_INPUT(
+      !std::filesystem::exists(path, unknown) || std::filesystem::is_regular_file(path, unknown),
+      str(path.string(), ": no regular file"));
   const auto program = options.program.empty() ? program_beside_this_one() : options.program;
   auto [read_end, write_end] = make_pipe();
   const pid_t child = program.empty() ? fork_check(path, options.token_limit, write_end.get())

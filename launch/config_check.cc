@@ -197,6 +197,9 @@ void check_train(const Config& config, const proto::Train& train, const Fields& 
   references.check("keep_attention_from", train.keep_attention_from(), "select job", is_select);
   at.in_range("dump_gradients_at", train.dump_gradients_at(), -1);
   check_data(train.data(), at.in("data"));
+  const bool next_token = train.stage() == proto::PRETRAIN || train.stage() == proto::FINETUNE;
+  const std::int64_t shortest = next_token ? 2 : 1;  // a single token has no next one
+  at.in("data").in_range("sequence_length", train.data().sequence_length(), shortest);
   at.in_range("steps", train.steps(), 1);
   at.in("batch").in_range("sequences", train.batch().sequences(), 1, 1 << 30);
   at.in("batch").in_range("micro_sequences", train.batch().micro_sequences(), 0, 1 << 30);
@@ -215,6 +218,8 @@ void check_train(const Config& config, const proto::Train& train, const Fields& 
   validation.in_range("every_steps", train.validation().every_steps(), 1);
   validation.in_range("sequences", train.validation().sequences(), 1, 1 << 30);
   validation.in_range("sequence_length", train.validation().sequence_length(), 0, 1 << 30);
+  validation.require(!next_token || train.validation().sequence_length() != 1,
+                     ".sequence_length is 1: a single token has no next one");
 }
 
 void check_select(const proto::Select& select, const Fields& at, const References& references) {

@@ -189,11 +189,14 @@ void resolve_first_samples(Config& config, const std::map<std::string, Config>& 
 
 /// Fields that decide how, where or how long a job runs and not what it computes.
 constexpr std::string_view kMayChange[] = {"Config.output",
+                                           "Config.device",
                                            "Config.threads",
                                            "Config.layout",
                                            "Config.monitor",
                                            "Job.layout",
                                            "Job.ranks",
+                                           "Job.needs",
+                                           "Job.report",
                                            "Train.steps",
                                            "Train.checkpoint",
                                            "Train.validation",

@@ -13,6 +13,7 @@
 #include "core/base/file.h"
 #include "launch/config.h"
 #include "launch/jobs/dry_run.h"
+#include "launch/jobs/run_checks.h"
 #include "launch/jobs/run_jobs.h"
 #include "launch/program.h"
 #include "parallel/comm/mpi_communicator.h"
@@ -81,7 +82,10 @@ void keep_recent_calls(const std::filesystem::path& output, const comm::Communic
 void run(const Options& options, comm::Communicator& world) {
   const Config config = load_config(options);
   if (options.dry_run) {
-    if (world.rank() == 0) std::cout << launch::dry_run(config, world.size());
+    if (world.rank() != 0) return;
+    std::cout << launch::dry_run(config, world.size());
+    for (const std::string& complaint : launch::run_complaints(config))
+      std::cout << "here it could not run: " << complaint << '\n';
     return;
   }
   try {

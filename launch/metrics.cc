@@ -110,7 +110,11 @@ MetricsWriter::MetricsWriter(std::filesystem::path path, std::int64_t next_step)
                        str(path_.string(), ": no regular file"));
     const std::string text = read_file(path_);
     for_each_line(text, [&](std::size_t number, std::string_view line, std::size_t end) {
-      if (parse_json_line(line, str(path_.string(), ":", number)).step >= next_step) return false;
+      if (cut_steps_ > 0 ||
+          parse_json_line(line, str(path_.string(), ":", number)).step >= next_step) {
+        ++cut_steps_;
+        return true;
+      }
       keep = end;
       ++kept_steps;
       return true;

@@ -49,11 +49,14 @@ class MetricsWriter {
   void sync();
   /// Steps that an earlier run should have left before next_step and that the file does not hold (a lost disk cache).
   [[nodiscard]] std::int64_t missing_steps() const { return missing_steps_; }
+  /// Whole lines from next_step on that were cut off.
+  [[nodiscard]] std::int64_t cut_steps() const { return cut_steps_; }
 
  private:
   std::filesystem::path path_;
   int file_ = -1;
   std::int64_t missing_steps_ = 0;
+  std::int64_t cut_steps_ = 0;
 };
 
 }  // namespace halo::launch

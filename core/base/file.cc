@@ -77,6 +77,25 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view b
   sync_folder(path.has_parent_path() ? path.parent_path() : ".");
 }
 
+bool is_same_file(const std::filesystem::path& a, const std::filesystem::path& b) {
+  std::error_code unknown;
+  if (std::filesystem::equivalent(a, b, unknown) && !unknown) return true;
+  const auto spelt = [](const std::filesystem::path& path) {
+    return std::filesystem::absolute(path / "").lexically_normal();
+  };
+  return spelt(a) == spelt(b);
+}
+
+void require_no_input(const std::filesystem::path& output,
+                      std::span<const std::filesystem::path> inputs) {
+  if (output.empty()) return;
+  for (const std::filesystem::path& input : inputs) {
+    HALO_REQUIRE_INPUT(
+        input.empty() || !is_same_file(output, input),
+        str(output.string(), ": is read and would be overwritten: name another file"));
+  }
+}
+
 void sync_folder(const std::filesystem::path& folder) {
   const Descriptor handle(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (handle.get() < 0 || ::fsync(handle.get()) != 0) {

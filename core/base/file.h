@@ -15,6 +15,12 @@ namespace halo {
 /// temporary beside it, fsync, rename, fsync of the folder. Throws Error with the system's reason (a full disk).
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
 
+/// Whether two paths name one file or folder, however they are spelt; of what does not exist yet, by spelling alone.
+[[nodiscard]] bool is_same_file(const std::filesystem::path& a, const std::filesystem::path& b);
+/// Throws InputError when `output` is one of `inputs`, which writing it would destroy. Empty paths are none.
+void require_no_input(const std::filesystem::path& output,
+                      std::span<const std::filesystem::path> inputs);
+
 /// Makes what a folder lists durable (after creating or renaming in it).
 void sync_folder(const std::filesystem::path& folder);
 

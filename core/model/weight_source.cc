@@ -58,12 +58,16 @@ std::unique_ptr<WeightSource> checkpoint_weights(
   return std::make_unique<CheckpointSource>(std::move(reader));
 }
 
-void load_parameter(const Parameter& p, const WeightSource& source) {
-  const Shape stored = source.shape(p.name);
+void load_parameter(const Parameter& p, const WeightSource& source, const std::string& tensor) {
+  const Shape stored = source.shape(tensor);
   HALO_REQUIRE_INPUT(stored == p.global_shape,
-                     str(source.name(), ": tensor ", p.name, ": the shape is ", to_string(stored),
+                     str(source.name(), ": tensor ", tensor, ": the shape is ", to_string(stored),
                          ", the model's ", to_string(p.global_shape)));
-  source.read(p.name, p.region, p.weight);
+  source.read(tensor, p.region, p.weight);
+}
+
+void load_parameter(const Parameter& p, const WeightSource& source) {
+  load_parameter(p, source, p.name);
 }
 
 void load_parameters(const ParameterSet& parameters, const WeightSource& source) {

@@ -35,6 +35,9 @@ class WeightSource {
 
 /// Reads this rank's slice of one parameter. Throws InputError when the source lacks it or has another shape.
 void load_parameter(const Parameter& parameter, const WeightSource& source);
+/// The same from the tensor of another name.
+void load_parameter(const Parameter& parameter, const WeightSource& source,
+                    const std::string& tensor);
 /// Reads every parameter of the set.
 void load_parameters(const ParameterSet& parameters, const WeightSource& source);
 /// Reads the parameters that the source has. Throws InputError when it names one that the set lacks.

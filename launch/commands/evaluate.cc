@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "checkpoints/safetensors_writer.h"
+#include "core/base/file.h"
 #include "data/batch_views.h"
 #include "launch/commands/commands.h"
 #include "launch/jobs/batches.h"
@@ -102,6 +103,12 @@ void run(const Options& options) {
   HALO_REQUIRE_INPUT(!options.tokens.empty() || !options.tasks.empty(),
                      "give --tokens or --tasks to evaluate on");
   HALO_REQUIRE_INPUT(options.logits.empty() || !options.tokens.empty(), "--logits needs --tokens");
+  HALO_REQUIRE_INPUT(
+      options.tokens.empty() || !options.logits.empty() || options.sequence_length >= 2,
+      "--sequence_length: a sequence of 1 token has no next one to be scored");
+  std::vector<std::filesystem::path> inputs(options.tasks.begin(), options.tasks.end());
+  inputs.insert(inputs.end(), {options.tokens, options.mixers});
+  require_no_input(options.logits, inputs);
   const DType dtype = options.precision == "FP64" ? DType::kFloat64 : DType::kFloat32;
   Stream stream(thread_count(options));
   const EvaluatedModel model = load(options, dtype, stream);

@@ -1,6 +1,7 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 
+#include "core/base/error.h"
 #include "core/base/file.h"
 #include "launch/commands/commands.h"
 #include "launch/jobs/collect_report.h"
@@ -17,7 +18,10 @@ struct Options {
 void run(const Options& options) {
   Config config = read_config(options.config);
   if (!options.output.empty()) config.set_output(options.output);
-  const Report report = collect_report(resolve(config, options.config), 0);
+  const Config resolved = resolve(config, options.config);
+  HALO_REQUIRE_INPUT(std::filesystem::is_directory(resolved.output()),
+                     str(resolved.output(), ": no such folder: nothing has run there"));
+  const Report report = collect_report(resolved, 0);
   std::cout << to_text_table(report);
   if (options.html.empty()) return;
   write_file_atomically(options.html, to_html(report));

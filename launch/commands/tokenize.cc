@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/base/error.h"
+#include "core/base/file.h"
 #include "core/base/rng.h"
 #include "core/base/stream.h"
 #include "core/base/text.h"
@@ -165,12 +166,20 @@ void print_ids(const Options& options) {
 }
 
 void run(const Options& options) {
-  if (options.ids) return print_ids(options);
+  if (options.ids) {
+    HALO_REQUIRE_INPUT(options.files.empty(), "--ids reads standard input, not files");
+    return print_ids(options);
+  }
   HALO_REQUIRE_INPUT(!options.files.empty(), "no text files are given");
   HALO_REQUIRE_INPUT((options.validation_fraction > 0) == !options.validation_out.empty(),
                      "--validation_fraction and --validation_out go together");
-  HALO_REQUIRE_INPUT(options.validation_out != options.out,
-                     "--validation_out and --out are the same file");
+  std::vector<std::filesystem::path> inputs(options.files.begin(), options.files.end());
+  inputs.emplace_back(options.tokenizer);
+  require_no_input(options.out, inputs);
+  require_no_input(options.validation_out, inputs);
+  HALO_REQUIRE_INPUT(
+      options.validation_out.empty() || !is_same_file(options.validation_out, options.out),
+      "--validation_out and --out are the same file");
   Job job(options);
   const auto begin = Clock::now();
   job.run();

@@ -27,6 +27,8 @@ struct Options {
 void run(const Options& options) {
   using Clock = std::chrono::steady_clock;
   const auto begin = Clock::now();
+  require_no_input(options.out,
+                   std::vector<std::filesystem::path>(options.files.begin(), options.files.end()));
   data::TokenizerTrainer trainer(options.trainer);
   std::int64_t documents = 0;
   std::int64_t bytes = 0;

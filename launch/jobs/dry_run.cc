@@ -5,68 +5,15 @@
 #include <sstream>
 
 #include "core/base/text.h"
-#include "core/halo/select.h"
 #include "core/halo/stage_flops.h"
 #include "core/halo/transfer.h"
 #include "core/model/memory.h"
+#include "launch/jobs/architectures.h"
 #include "launch/jobs/batches.h"
-#include "launch/jobs/model_reference.h"
-#include "launch/jobs/prepared_stage.h"
 #include "parallel/device_mesh.h"
 
 namespace halo::launch {
 namespace {
-
-/// Architectures of a config's references, from the config and from config.json files.
-class Architectures {
- public:
-  explicit Architectures(const Config& config) : config_(config) {}
-
-  [[nodiscard]] model::ModelConfig of(const std::string& reference) const {
-    const std::string_view name = referenced_job(reference);
-    return name.empty() ? read_referenced_config(reference, config_.output())
-                        : student(find(name).train());
-  }
-  [[nodiscard]] model::ModelConfig student(const proto::Train& train) const {
-    switch (train.stage()) {
-      case proto::PRETRAIN:
-        return of(train.model());
-      case proto::FINETUNE:
-        return of(train.student());
-      case proto::ALIGN:
-        return hybrid_of(of(train.teacher()), {}, train, {});
-      case proto::DISTILL:
-        break;
-    }
-    if (!train.student().empty() && !is_align(train.student())) return of(train.student());
-    const model::ModelConfig teacher = of(train.teacher());
-    const model::HybridOptions defaults = train.student().empty()
-                                              ? model::HybridOptions{}
-                                              : model::hybrid_options_of(of(train.student()));
-    return hybrid_of(teacher, kept(train, teacher.num_hidden_layers), train, defaults);
-  }
-
- private:
-  const proto::Job& find(std::string_view name) const {
-    for (const proto::Job& job : config_.job()) {
-      if (job.name() == name) return job;
-    }
-    throw InputError(str("job:", name, " is no job of this config"));
-  }
-  bool is_align(const std::string& reference) const {
-    const std::string_view name = referenced_job(reference);
-    return !name.empty() && find(name).train().stage() == proto::ALIGN;
-  }
-  /// Which layers stay attention; before they are selected, as many of them.
-  std::vector<int> kept(const proto::Train& train, int layers) const {
-    if (train.keep_attention_from().empty())
-      return {train.keep_attention().begin(), train.keep_attention().end()};
-    const int keep = find(referenced_job(train.keep_attention_from())).select().keep();
-    return method::uniform_layers(layers, keep > 0 ? keep : method::default_keep(layers));
-  }
-
-  const Config& config_;
-};
 
 struct Estimate {
   double parameters = 0, weights = 0, teacher = 0, gradients = 0, optimizer = 0, activations = 0,

@@ -20,6 +20,9 @@ EvaluatedModel load_whole(const ModelSource& source, DType dtype, Stream& stream
 
 EvaluatedModel load_aligned(const ModelSource& teacher, const ModelSource& mixers,
                             const std::vector<int>& layers, DType dtype, Stream& stream) {
+  HALO_REQUIRE_INPUT(!teacher.config.is_hypenet(),
+                     str(teacher.reference,
+                         " is no Qwen3 Transformer: aligned mixers replace a teacher's attention"));
   EvaluatedModel model = load_whole(teacher, dtype, stream);
   model.name = mixers.reference;
   std::vector<model::ParameterSpec> specs;

@@ -4,6 +4,18 @@
 #include "core/base/file.h"
 
 namespace halo::launch {
+namespace {
+
+/// A job's folder has a config.json of its own, which its checkpoints are read with; a model is not written over itself.
+void require_other_than_source(const ModelSource& source, const std::filesystem::path& to) {
+  HALO_REQUIRE_INPUT(!std::filesystem::exists(to / "config.textproto") &&
+                         !std::filesystem::exists(to / "checkpoints"),
+                     str(to.string(), ": is the folder of a training job: give another folder"));
+  HALO_REQUIRE_INPUT(!is_same_file(to, source.tokenizer),
+                     str(to.string(), ": is what is exported: give another folder"));
+}
+
+}  // namespace
 
 void export_model(const ModelSource& source, const ExportOptions& options) {
   model::ModelConfig config = source.config;
@@ -20,7 +32,11 @@ void export_model(const ModelSource& source, const ExportOptions& options) {
     };
     tensors.push_back({name, options.dtype, source.weights->shape(name), {}, fill});
   }
-  std::filesystem::create_directories(options.to);
+  require_other_than_source(source, options.to);
+  std::error_code error;
+  std::filesystem::create_directories(options.to, error);
+  HALO_REQUIRE_INPUT(!error && std::filesystem::is_directory(options.to),
+                     str(options.to.string(), ": is no folder and cannot be made one"));
   const bool holds_mixers = std::filesystem::exists(options.to / "mixers.safetensors");
   const bool holds_model = std::filesystem::exists(options.to / "model.safetensors") ||
                            std::filesystem::exists(options.to / "model.safetensors.index.json");

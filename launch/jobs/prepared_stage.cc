@@ -31,8 +31,15 @@ model::HybridOptions hybrid_options(const proto::Train& train, model::HybridOpti
 }
 
 std::vector<int> kept_layers(const proto::Train& train, const std::filesystem::path& output) {
-  if (train.has_keep_attention_from()) return selected_layers(train.keep_attention_from(), output);
+  if (!train.keep_attention_from().empty())
+    return selected_layers(train.keep_attention_from(), output);
   return {train.keep_attention().begin(), train.keep_attention().end()};
+}
+
+/// HyPE's scaling of the logits is for inference; the one who exports says which.
+model::ModelConfig for_training(model::ModelConfig config) {
+  config.attn_logits_scaling = {};
+  return config;
 }
 
 void require_qwen3(const ModelSource& teacher) {
@@ -89,7 +96,7 @@ void require_same_blocks(const proto::Train& train, const ModelSource& student) 
 /// The layers that a whole student keeps are its own; the job may repeat them.
 void require_same_layers(const JobContext& context, const ModelSource& student) {
   const proto::Train& train = context.job.train();
-  if (train.keep_attention_size() == 0 && !train.has_keep_attention_from()) return;
+  if (train.keep_attention_size() == 0 && train.keep_attention_from().empty()) return;
   std::vector<int> asked = kept_layers(train, context.config.output());
   std::ranges::sort(asked);
   std::vector<int> kept;
@@ -112,7 +119,7 @@ model::ModelConfig distilled_config(const JobContext& context, const ModelSource
         !train.has_tie_word_embeddings() ||
             train.tie_word_embeddings() == student.config.tie_word_embeddings,
         str("student ", student.reference, " was made with the other tie_word_embeddings"));
-    return student.config;
+    return for_training(student.config);
   }
   return hybrid_of(teacher.config, kept_layers(train, context.config.output()), train,
                    given ? model::hybrid_options_of(student.config) : model::HybridOptions{});
@@ -154,7 +161,7 @@ void prepare_without_teacher(PreparedStage& prepared, const JobContext& context)
   const proto::Train& train = context.job.train();
   const bool pretrain = train.stage() == proto::PRETRAIN;
   if (pretrain) {
-    prepared.config = read_referenced_config(train.model(), context.config.output());
+    prepared.config = for_training(read_referenced_config(train.model(), context.config.output()));
     const std::string_view job = referenced_job(train.model());
     const std::filesystem::path model(train.model());
     prepared.tokenizer = !job.empty() ? context.folder_of(std::string(job)).tokenizer()
@@ -164,7 +171,7 @@ void prepare_without_teacher(PreparedStage& prepared, const JobContext& context)
     const ModelSource student = open_model(train.student(), context.config.output());
     HALO_REQUIRE_INPUT(!student.mixers_only, str("student ", student.reference,
                                                  " holds mixers alone, not a whole model"));
-    prepared.config = student.config;
+    prepared.config = for_training(student.config);
     prepared.tokenizer = student.tokenizer;
     prepared.parameters = trained_set(context, model::parameter_specs(prepared.config));
     model::load_parameters(*prepared.parameters, *student.weights);
@@ -204,7 +211,7 @@ PreparedStage prepare_stage(const JobContext& context) {
   } else {
     prepare_without_teacher(prepared, context);
   }
-  if (train.has_student_weights()) {
+  if (!train.student_weights().empty()) {
     model::replace_parameters(*prepared.parameters, *model::open_weights(train.student_weights()));
   }
   return prepared;

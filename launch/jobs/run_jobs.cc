@@ -1,11 +1,16 @@
 #include "launch/jobs/run_jobs.h"
 
+#include <glog/logging.h>
+
 #include <iostream>
+#include <set>
 
 #include "checkpoints/checkpoint_folder.h"
 #include "core/base/file.h"
 #include "launch/jobs/hardware.h"
 #include "launch/jobs/job_context.h"
+#include "launch/jobs/output_lock.h"
+#include "launch/jobs/run_checks.h"
 
 namespace halo::launch {
 namespace {
@@ -24,79 +29,45 @@ DType dtype_of(proto::Precision precision) {
   throw Error(str("no such precision: ", static_cast<int>(precision)));
 }
 
-void require_this_build(const Config& config, const proto::Job& job) {
-  HALO_REQUIRE_INPUT(config.device() != proto::CUDA,
-                     "device: CUDA: this build has no CUDA; use --device cpu");
-  HALO_REQUIRE_INPUT(
-      job.precision() != proto::BF16,
-      str("job ", job.name(), ": precision: BF16 needs a GPU; the CPU computes in FP32 and FP64"));
-  HALO_REQUIRE_INPUT(job.ranks() == 0,
-                     str("job ", job.name(), ": ranks: ", job.ranks(),
-                         ": this version runs each job on all ranks; leave it at 0"));
-  const proto::Layout& l = job.layout();
-  HALO_REQUIRE_INPUT(l.pipeline() == 1 && l.context() == 1 && l.tensor() == 1,
-                     str("job ", job.name(), ": layout: pipeline ", l.pipeline(), ", context ",
-                         l.context(), ", tensor ", l.tensor(),
-                         ": this version runs data parallelism alone; leave the others at 1"));
-}
-
-/// Whether a job of this config makes it: inside the output, or what an export job writes.
-bool is_made_here(const std::string& path, const Config& config) {
-  const fs::path inside = fs::path(path).lexically_normal().lexically_relative(
-      fs::path(config.output()).lexically_normal());
-  if (!inside.empty() && *inside.begin() != "..") return true;
-  for (const proto::Job& job : config.job()) {
-    if (job.has_export_() && !job.export_().to().empty() &&
-        fs::path(job.export_().to()).lexically_normal() == fs::path(path).lexically_normal())
-      return true;
-  }
-  return false;
-}
-
-/// Files and models that people give must be there before the first job, not only when the job that reads them begins.
-void require_files(const Config& config, const proto::Job& job) {
-  const auto require = [&](const std::string& path) {
-    HALO_REQUIRE_INPUT(path.empty() || fs::exists(path),
-                       str(path, ": job ", job.name(), ": no such file or folder"));
-  };
-  const auto require_all = [&](const auto& paths) {
-    for (const std::string& path : paths) require(path);
-  };
-  const auto require_model = [&](const std::string& reference) {
-    if (referenced_job(reference).empty() && !is_made_here(reference, config)) require(reference);
-  };
-  const proto::Train& train = job.train();
-  require_all(train.data().tokens());
-  require_all(train.validation().tokens());
-  require(train.student_weights());
-  for (const std::string& model : {train.teacher(), train.student(), train.model()})
-    require_model(model);
-  require_all(job.select().tasks());
-  require(job.select().scores());
-  require_all(job.evaluate().tokens());
-  require_all(job.evaluate().tasks());
-  for (const std::string& model : job.evaluate().models()) require_model(model);
-  require_model(job.export_().from());
-  require(job.report().gzip_text());
-}
-
-void refuse_changes(const JobFolder& folder, const Config& now) {
-  if (!fs::exists(folder.config())) return;
-  const auto changes = changes_that_forbid_resume(read_config(folder.config().string()), now);
-  if (changes.empty()) return;
-  std::string text = str("job ", folder.name(), " began with another config than this one:");
-  for (const FieldChange& change : changes) {
-    text += str("\n  ", change.path, ": ", change.stored.empty() ? "(unset)" : change.stored,
-                " -> ", change.now.empty() ? "(unset)" : change.now);
-  }
-  throw InputError(
-      text + str("\nGive the old values, another output, or remove ", folder.path().string()));
-}
-
 bool has_ended(const proto::Job& job, const JobFolder& folder) {
+  if (job.has_export_() && !fs::exists(fs::path(job.export_().to()) / "config.json")) return false;
   if (!job.has_train()) return !job.has_report() && fs::exists(folder.result());
   return fs::exists(folder.summary()) &&
          fs::exists(checkpoints::final_folder(folder.checkpoints(), job.train().steps()));
+}
+
+/// All that can be known before the first job begins. Rank 0 looks at the files, whose checks may take long.
+void require_sound(const Config& config, const std::vector<int>& order, comm::Communicator& world) {
+  for (const int i : order) {
+    const proto::Job& job = config.job(i);
+    require_this_build(config, job);
+    refuse_changes(config, i);
+    if (has_ended(job, JobFolder(config.output(), job.name()))) continue;
+    if (world.rank() == 0) require_inputs(config, job);
+    world.barrier().wait();
+    require_architecture(config, job);
+  }
+  require_outputs_apart(config, order);
+}
+
+/// Jobs that have ended keep their results; says so when what they were made from is made again.
+void warn_of_older_results(const Config& config, const std::vector<int>& order) {
+  std::set<std::string> runs;
+  for (const int i : order) {
+    const proto::Job& job = config.job(i);
+    const JobFolder folder(config.output(), job.name());
+    if (!has_ended(job, folder)) {
+      runs.insert(job.name());
+      continue;
+    }
+    for (const std::string& need : job.needs()) {
+      if (!runs.contains(need)) continue;
+      LOG(WARNING) << "job " << job.name() << " keeps the result that it made from job " << need
+                   << " before: remove " << folder.path().string() << " to make it again";
+      runs.insert(job.name());  // what is made from it is as old
+      break;
+    }
+  }
 }
 
 JobOutcome run_job(const JobContext& context) {
@@ -156,12 +127,9 @@ std::map<std::string, Config> stored_configs(const Config& config) {
 
 bool run_jobs(const Config& config, comm::Communicator& world, const std::atomic<bool>& stop) {
   const std::vector<int> order = job_order(config);
-  for (const int i : order) {
-    const JobFolder folder(config.output(), config.job(i).name());
-    require_this_build(config, config.job(i));
-    if (!has_ended(config.job(i), folder)) require_files(config, config.job(i));
-    refuse_changes(folder, job_config(config, i));
-  }
+  require_sound(config, order, world);
+  const OutputLock lock(config.output(), world);
+  if (world.rank() == 0) warn_of_older_results(config, order);
   Stream stream(threads_of_rank(config, world));
   for (const int i : order) {
     const proto::Job& job = config.job(i);

@@ -58,6 +58,9 @@ class TrainJob {
 
   JobOutcome run() {
     const std::int64_t first = resume();
+    HALO_REQUIRE_INPUT(first <= train_.steps(),
+                       str("job ", context_.job.name(), " has done ", first,
+                           " steps: train.steps cannot be lowered to ", train_.steps()));
     if (first >= train_.steps()) {  // it ended between its last checkpoint and its summary
       finish();
       return JobOutcome::kDone;
@@ -127,6 +130,14 @@ void TrainJob::open_outputs(std::int64_t first) {
   write_file_atomically(folder_.model_config(), model::to_json(prepared_.config));
   copy_tokenizer(prepared_.tokenizer, folder_.tokenizer());
   metrics_.emplace(folder_.metrics(), first);
+  if (metrics_->missing_steps() > 0) {
+    LOG(WARNING) << folder_.metrics().string() << ": lacks " << metrics_->missing_steps()
+                 << " of the " << first << " steps that were done before";
+  }
+  if (metrics_->cut_steps() > 0 && first == 0) {
+    LOG(WARNING) << folder_.metrics().string() << ": held " << metrics_->cut_steps()
+                 << " steps of a run that left no checkpoint; the job begins anew";
+  }
   if (context_.config.monitor().tensorboard()) tensorboard_.emplace(folder_.tensorboard(), first);
   Progress::Options options;
   options.job = folder_.name();

@@ -5,6 +5,9 @@
 #include <cstdio>
 #include <string>
 
+#include "core/base/file.h"
+#include "tests/temporary_folder.h"
+
 namespace halo::launch {
 namespace {
 
@@ -60,6 +63,33 @@ TEST(HaloProgram, HelpAndVersionAreNoErrors) {
   EXPECT_NE(halo("--help").output.find("select"), std::string::npos);
   EXPECT_EQ(halo("--version").code, 0);
   EXPECT_TRUE(halo("--version").output.starts_with("halo ")) << halo("--version").output;
+}
+
+TEST(HaloProgram, NothingThatIsReadIsWrittenOver) {
+  const test::TemporaryFolder folder;
+  const auto path = [&](const char* file) { return (folder.path() / file).string(); };
+  const std::string text = R"({"text": "some text to learn from, some text to keep"})"
+                           "\n";
+  write_file_atomically(path("text.jsonl"), text);
+  write_file_atomically(path("more.jsonl"), text);
+  ASSERT_EQ(
+      halo("tokenizer train --vocab 270 --out " + path("t.json") + ' ' + path("text.jsonl")).code,
+      0);
+  const std::string tokenizer = read_file(path("t.json"));
+  const std::string tokenize = "tokenize --tokenizer " + path("t.json");
+  for (const std::string& arguments :
+       {"tokenizer train --vocab 270 --out " + path("./text.jsonl") + ' ' + path("text.jsonl"),
+        tokenize + " --out " + path("text.jsonl") + ' ' + path("text.jsonl"),
+        tokenize + " --out " + path("t.json") + ' ' + path("text.jsonl"),
+        tokenize + " --validation_fraction 0.5 --validation_out " + path("more.jsonl") + " --out " +
+            path("o.h5") + ' ' + path("text.jsonl") + ' ' + path("more.jsonl")}) {
+    const Result result = halo(arguments);
+    EXPECT_EQ(result.code, 2) << arguments;
+    EXPECT_NE(result.output.find("would be overwritten"), std::string::npos) << result.output;
+  }
+  EXPECT_EQ(read_file(path("text.jsonl")), text);
+  EXPECT_EQ(read_file(path("more.jsonl")), text);
+  EXPECT_EQ(read_file(path("t.json")), tokenizer);
 }
 
 TEST(HaloProgram, OutputThatIsLostIsAFailure) {

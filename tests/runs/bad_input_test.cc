@@ -2,6 +2,7 @@
 // waiting.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <functional>
@@ -54,6 +55,11 @@ std::vector<std::string> extra_config(const GoldenCase& golden, const fs::path& 
                                       const std::string& text) {
   write_file_atomically(folder / "bad.textproto", text + read_file(golden.config()));
   return {"--config", (folder / "bad.textproto").string()};
+}
+
+/// A select job after the golden stages.
+std::string selection(const std::string& fields) {
+  return "job { name: \"pick\" needs: \"align\" select { " + fields + " } }\n";
 }
 
 const std::vector<BadInput> kBadInputs{
@@ -148,6 +154,70 @@ const std::vector<BadInput> kBadInputs{
      },
      {"/no/such.jsonl"},
      true},
+    // What later jobs would find out only after earlier ones have trained.
+    {"MoreLayersKeptThanThereAre",
+     [](const GoldenCase& golden, const fs::path& folder) {
+       return extra_config(golden, folder, selection("strategy: UNIFORM keep: 9"));
+     },
+     {"job pick", "select.keep is 9", "4 layers"},
+     true},
+    {"ScoresOfAnotherModel",
+     [](const GoldenCase& golden, const fs::path& folder) {
+       return extra_config(golden, folder,
+                           selection("mixers: \"job:align\" scores: \"" +
+                                     data_file("sweep/qwen3-4b.json").string() + "\""));
+     },
+     {"qwen3-4b.json", "36 layers", "job:align has 4"}},
+    {"RecallTasksAlone",
+     [](const GoldenCase& golden, const fs::path& folder) {
+       const std::string tasks = (folder / "recall.jsonl").string();
+       write_file_atomically(tasks, R"({"type": "recall", "prompt": "a b", "answer": "c"})"
+                                    "\n");
+       return extra_config(golden, folder, selection("tasks: \"" + tasks + "\""));
+     },
+     {"job pick", "needs recall and choice tasks: there are 1 and 0"}},
+    {"HeadsThatDoNotDivide",
+     [](const GoldenCase&, const fs::path&) { return set("job[1].train.lightning_nkv", "3"); },
+     {"job distill", "lightning_nkv"}},
+    {"AFolderWithoutWeights",
+     [](const GoldenCase&, const fs::path& folder) {
+       return set("job[2].train.student_weights", folder.string());
+     },
+     {"job finetune", "holds no weights"}},
+    {"ASingleToken",
+     [](const GoldenCase&, const fs::path&) {
+       return set("job[2].train.data.sequence_length", "1");
+     },
+     {"job[finetune].train.data.sequence_length is 1"}},
+    {"FewerHeldOutSequencesThanAskedFor",
+     [](const GoldenCase& golden, const fs::path& folder) {
+       return extra_config(golden, folder,
+                           str("job { name: \"score\" needs: \"finetune\" evaluate { models: "
+                               "\"job:finetune\" tokens: \"",
+                               golden.tokens().string(), "\" sequences: 5000 } }\n"));
+     },
+     {"job score", "stage12.h5", "5000 are asked for"}},
+    {"AFifoForTokens",
+     [](const GoldenCase&, const fs::path& folder) {
+       const std::string path = (folder / "bad.h5").string();
+       EXPECT_EQ(::mkfifo(path.c_str(), 0600), 0);
+       return set("job[0].train.data.tokens", path);
+     },
+     {"bad.h5", "no regular file"}},
+    {"ExportOverTheTeacher",
+     [](const GoldenCase& golden, const fs::path& folder) {
+       const std::string teacher = (folder / "own").string();
+       fs::copy(golden.teacher(), teacher);
+       std::string config = read_file(golden.config());
+       for (auto at = config.find(golden.teacher().string()); at != std::string::npos;
+            at = config.find(golden.teacher().string(), at + 1))
+         config.replace(at, golden.teacher().string().size(), teacher);
+       write_file_atomically(folder / "bad.textproto",
+                             config + "job { name: \"write\" needs: \"finetune\" export { to: \"" +
+                                 teacher + "/\" } }\n");
+       return std::vector<std::string>{"--config", (folder / "bad.textproto").string()};
+     },
+     {"job write", "which job align reads"}},
 };
 
 bool holds_files(const fs::path& folder) {

@@ -1,6 +1,8 @@
-// `halo export` into a folder that holds something else: a whole model and mixers are never mixed up.
+// `halo export`: what it does not write over, and what becomes of its models.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <map>
 
 #include "core/base/file.h"
 #include "tests/runs/golden_case.h"
@@ -49,6 +51,59 @@ TEST_F(ExportTest, MixersAreNotWrittenBesideAWholeModel) {
   EXPECT_EQ(read_file(folder_ / "to/config.json"), config);
   EXPECT_FALSE(fs::exists(folder_ / "to/mixers.safetensors"));
   EXPECT_EQ(export_job("finetune", "to").exit_code, 0) << "its own kind may be written again";
+}
+
+TEST_F(ExportTest, AJobsOwnFolderIsNotWrittenInto) {
+  const std::string config = read_file(folder_ / "made/distill/config.json");
+  for (const char* job : {"distill", "finetune"}) {
+    const ProgramResult result = export_job(job, "made/distill");
+    EXPECT_EQ(result.exit_code, 2) << result.output;
+    EXPECT_THAT(result.output, HasSubstr("is the folder of a training job"));
+  }
+  EXPECT_EQ(read_file(folder_ / "made/distill/config.json"), config);
+
+  ASSERT_EQ(export_job("distill", "to").exit_code, 0);
+  const ProgramResult same =
+      run_program({program("halo").string(), "export", "--from", (folder_ / "to").string(), "--to",
+                   (folder_ / "made/../to").string()});
+  EXPECT_EQ(same.exit_code, 2) << same.output;
+  EXPECT_THAT(same.output, HasSubstr("is what is exported"));
+}
+
+/// The exported config.json carries HyPE's scaling, which is for inference: training from it computes without.
+TEST_F(ExportTest, TrainingFromAnExportedModelIsWithoutItsLogitsScaling) {
+  std::map<std::string, std::string> metrics;
+  for (const std::string scaling : {"none", "hype 500"}) {
+    const std::string to = (folder_ / ("to " + scaling)).string();
+    const std::string output = (folder_ / ("out " + scaling)).string();
+    ASSERT_EQ(run_program({program("halo").string(), "export", "--from",
+                           (folder_ / "made/finetune").string(), "--to", to, "--dtype", "float64",
+                           "--attn_logits_scaling", scaling})
+                  .exit_code,
+              0);
+    const std::string config =
+        str("precision: FP64 threads: 1 job { name: \"again\" train { stage: FINETUNE student: \"",
+            to, "\" data { tokens: \"", golden_.tokens().string(),
+            "\" sequence_length: 16 } batch { sequences: 1 } steps: 1 } }\n");
+    write_file_atomically(folder_ / "again.textproto", config);
+    const ProgramResult result = run_program(
+        train_command(0, {"--config", (folder_ / "again.textproto").string(), "--output", output}));
+    ASSERT_EQ(result.exit_code, 0) << result.output;
+    const std::string line = read_file(output + "/again/metrics.jsonl");
+    metrics[scaling] = line.substr(0, line.find("\"lr\""));  // step, loss and grad_norm
+    EXPECT_THAT(read_file(output + "/again/config.json"), testing::Not(HasSubstr("hype 500")));
+  }
+  EXPECT_EQ(metrics["none"], metrics["hype 500"]);
+}
+
+/// Aligned mixers belong to the teacher; in a hybrid the other layers would be computed as a teacher's.
+TEST_F(ExportTest, MixersOfAHybridAreNotReplaced) {
+  const ProgramResult result = run_program(
+      {program("halo").string(), "evaluate", "--model", (folder_ / "made/finetune").string(),
+       "--tokens", golden_.tokens().string(), "--sequences", "1", "--sequence_length", "16",
+       "--replace_layer", "0", "--mixers", (folder_ / "made/align").string()});
+  EXPECT_EQ(result.exit_code, 2) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("is no Qwen3 Transformer"));
 }
 
 }  // namespace

@@ -29,9 +29,9 @@ std::vector<std::string> on_three_ranks(const std::vector<std::string>& argument
 TEST(FailedPeerTest, EverySurvivingRankLeavesItsLastCalls) {
   const TestFolder folder;
   const GoldenCase golden("tied", folder.path());
-  const std::string empty =
-      (folder / "empty").string();  // a folder, so that it fails only when it is read
+  const std::string empty = (folder / "empty").string();  // fails only when its weights are read
   fs::create_directories(empty);
+  fs::copy(golden.teacher() / "config.json", empty);
   const ProgramResult result =
       run_program(on_three_ranks({"--config", golden.config().string(), "--output",
                                   (folder / "out").string(), "--set", "train.steps=2"},

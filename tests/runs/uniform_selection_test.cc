@@ -48,10 +48,9 @@ class UniformSelectionTest : public testing::Test {
 TEST_F(UniformSelectionTest, KeepsEvenlySpacedLayersAndMeasuresNothing) {
   write_file_atomically(folder_ / "no_tasks.jsonl", "{}\n");
   const std::string tasks = "tasks: \"" + (folder_ / "no_tasks.jsonl").string() + "\" ";
-  // The golden teacher has no tokenizer to read tasks with.
   const ProgramResult measured = run(tasks + "keep: 2", "measured");
   EXPECT_EQ(measured.exit_code, 2) << measured.output;
-  EXPECT_THAT(measured.output, testing::HasSubstr("tokenizer.json"));
+  EXPECT_THAT(measured.output, testing::HasSubstr("no_tasks.jsonl"));
 
   const ProgramResult two = run(tasks + "strategy: UNIFORM keep: 2", "two");
   ASSERT_EQ(two.exit_code, 0) << two.output;

@@ -1,0 +1,93 @@
+#include "launch/jobs/architectures.h"
+
+#include <filesystem>
+
+#include "core/halo/select.h"
+#include "launch/jobs/job_folder.h"
+#include "launch/jobs/model_reference.h"
+#include "launch/jobs/prepared_stage.h"
+
+namespace halo::launch {
+namespace {
+
+namespace fs = std::filesystem;
+
+fs::path normal(const fs::path& path) {
+  const fs::path clean = fs::absolute(path / "").lexically_normal();
+  return clean.parent_path();
+}
+
+}  // namespace
+
+const proto::Job& Architectures::find(std::string_view name) const {
+  for (const proto::Job& job : config_.job()) {
+    if (job.name() == name) return job;
+  }
+  throw InputError(str("job:", name, " is no job of this config"));
+}
+
+const proto::Job* Architectures::maker_of(const std::string& path) const {
+  if (path.empty()) return nullptr;
+  const fs::path wanted = normal(path);
+  for (const proto::Job& job : config_.job()) {
+    if (job.has_train()) {
+      const fs::path own = normal(JobFolder(config_.output(), job.name()).path());
+      const fs::path inside = wanted.lexically_relative(own);
+      if (!inside.empty() && *inside.begin() != "..") return &job;
+    }
+    if (job.has_export_() && !job.export_().to().empty() && normal(job.export_().to()) == wanted) {
+      const std::string& from = job.export_().from();
+      const std::string_view name = referenced_job(from);
+      return name.empty() ? maker_of(from) : &find(name);
+    }
+  }
+  return nullptr;
+}
+
+model::ModelConfig Architectures::of_job(const proto::Job& job) const {
+  const fs::path begun = JobFolder(config_.output(), job.name()).model_config();
+  return fs::exists(begun) ? model::read_model_config(begun) : student(job.train());
+}
+
+model::ModelConfig Architectures::of(const std::string& reference) const {
+  const std::string_view name = referenced_job(reference);
+  if (!name.empty()) return of_job(find(name));
+  if (!fs::exists(reference)) {
+    if (const proto::Job* maker = maker_of(reference)) return of_job(*maker);
+  }
+  return read_referenced_config(reference, config_.output());
+}
+
+model::ModelConfig Architectures::student(const proto::Train& train) const {
+  switch (train.stage()) {
+    case proto::PRETRAIN:
+      return of(train.model());
+    case proto::FINETUNE:
+      return of(train.student());
+    case proto::ALIGN:
+      return hybrid_of(of(train.teacher()), {}, train, {});
+    case proto::DISTILL:
+      break;
+  }
+  if (!train.student().empty() && !is_align(train.student())) return of(train.student());
+  const model::ModelConfig teacher = of(train.teacher());
+  const model::HybridOptions defaults = train.student().empty()
+                                            ? model::HybridOptions{}
+                                            : model::hybrid_options_of(of(train.student()));
+  return hybrid_of(teacher, kept(train, teacher.num_hidden_layers), train, defaults);
+}
+
+bool Architectures::is_align(const std::string& reference) const {
+  const std::string_view name = referenced_job(reference);
+  return !name.empty() && find(name).train().stage() == proto::ALIGN;
+}
+
+/// Which layers stay attention; before they are selected, as many of them.
+std::vector<int> Architectures::kept(const proto::Train& train, int layers) const {
+  if (train.keep_attention_from().empty())
+    return {train.keep_attention().begin(), train.keep_attention().end()};
+  const int keep = find(referenced_job(train.keep_attention_from())).select().keep();
+  return method::uniform_layers(layers, keep > 0 ? keep : method::default_keep(layers));
+}
+
+}  // namespace halo::launch

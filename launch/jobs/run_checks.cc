@@ -1,0 +1,228 @@
+#include "launch/jobs/run_checks.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+#include <tuple>
+
+#include "checkpoints/checkpoint_reader.h"
+#include "core/base/error.h"
+#include "core/base/file.h"
+#include "core/halo/select.h"
+#include "core/infer/tasks.h"
+#include "data/token_file.h"
+#include "data/token_file_check.h"
+#include "launch/jobs/architectures.h"
+#include "launch/jobs/job_folder.h"
+
+namespace halo::launch {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// One job's inputs, of which it says who wants them.
+class Inputs {
+ public:
+  Inputs(const Config& config, const proto::Job& job) : architectures_(config), name_(job.name()) {}
+
+  void file(const std::string& path) const {
+    if (path.empty()) return;
+    require(fs::exists(path), path, "no such file or folder");
+    require(!fs::is_directory(path), path, "is a folder, not a file");
+  }
+  template <class Paths>
+  void files(const Paths& paths) const {
+    for (const std::string& path : paths) {
+      require(!path.empty(), "\"\"", "an empty name in place of a file");
+      file(path);
+    }
+  }
+  /// A safetensors file, or a folder that holds weights.
+  void weights(const std::string& path) const {
+    if (path.empty()) return;
+    require(fs::exists(path), path, "no such file or folder");
+    require(!fs::is_directory(path) || holds_model(path), path, "holds no weights");
+  }
+  void model(const std::string& reference) const {
+    if (reference.empty() || !referenced_job(reference).empty()) return;
+    if (architectures_.maker_of(reference) != nullptr) return;
+    require(fs::exists(reference), reference, "no such file or folder");
+    const bool holds = holds_model(reference) ||
+                       fs::exists(fs::path(reference) / "mixers.safetensors") ||
+                       checkpoints::holds_checkpoint(reference);
+    require(holds, reference, "holds no weights");
+  }
+  /// A folder or a config.json alone, to start from fresh weights.
+  void architecture(const std::string& reference) const {
+    if (reference.empty() || !referenced_job(reference).empty()) return;
+    if (architectures_.maker_of(reference) != nullptr) return;
+    require(fs::exists(reference), reference, "no such file or folder");
+  }
+
+ private:
+  static bool holds_model(const fs::path& folder) {
+    return fs::exists(folder / "model.safetensors") ||
+           fs::exists(folder / "model.safetensors.index.json");
+  }
+  void require(bool ok, const std::string& path, const char* reason) const {
+    HALO_REQUIRE_INPUT(ok, str(path, ": job ", name_, ": ", reason));
+  }
+  Architectures architectures_;
+  std::string name_;
+};
+
+/// The task files hold what the job asks of them.
+void require_tasks(const proto::Job& job) {
+  if (job.has_evaluate()) {
+    const auto& tasks = job.evaluate().tasks();
+    std::ignore = infer::read_tasks({tasks.begin(), tasks.end()}, job.evaluate().max_examples());
+  }
+  const proto::Select& select = job.select();
+  if (select.tasks_size() == 0 || select.strategy() == proto::UNIFORM) return;
+  const auto tasks =
+      infer::read_tasks({select.tasks().begin(), select.tasks().end()}, select.max_examples());
+  const auto recall = std::ranges::count_if(tasks, infer::measures_recall);
+  HALO_REQUIRE_INPUT(recall > 0 && recall < std::ssize(tasks),
+                     str("select.tasks: layer selection needs recall and choice tasks: there are ",
+                         recall, " and ", std::ssize(tasks) - recall));
+}
+
+/// The evaluation's token files hold as many sequences as are asked for.
+void require_held_out(const proto::Evaluate& evaluate) {
+  std::int64_t sequences = 0;
+  for (const std::string& path : evaluate.tokens())
+    sequences += data::open_token_file(path)->tokens() / evaluate.sequence_length();
+  HALO_REQUIRE_INPUT(
+      evaluate.tokens_size() == 0 || sequences >= evaluate.sequences(),
+      str(evaluate.tokens(0), ": holds ", sequences, " sequences of ", evaluate.sequence_length(),
+          " tokens, ", evaluate.sequences(), " are asked for"));
+}
+
+/// What each job complains of begins with its name.
+void named(const proto::Job& job, const std::function<void()>& check) {
+  try {
+    check();
+  } catch (const InputError& error) {
+    const std::string text = error.what();
+    const bool says_job = text.find(str("job ", job.name())) != std::string::npos;
+    throw InputError(says_job ? text : str("job ", job.name(), ": ", text));
+  }
+}
+
+void require_selection(const Config& config, const proto::Select& select) {
+  int layers = 0;
+  if (!select.mixers().empty())
+    layers = Architectures(config).of(select.mixers()).num_hidden_layers;
+  if (!select.scores().empty()) {
+    const method::Sweep sweep = method::parse_sweep(read_file(select.scores()), select.scores());
+    const int scored = static_cast<int>(sweep.layers.size());
+    HALO_REQUIRE_INPUT(layers == 0 || layers == scored,
+                       str(select.scores(), ": holds scores of ", scored, " layers; ",
+                           select.mixers(), " has ", layers));
+    layers = scored;
+  }
+  HALO_REQUIRE_INPUT(layers == 0 || select.keep() <= layers,
+                     str("select.keep is ", select.keep(), ": there are ", layers, " layers"));
+}
+
+}  // namespace
+
+void require_this_build(const Config& config, const proto::Job& job) {
+  HALO_REQUIRE_INPUT(config.device() != proto::CUDA,
+                     "device: CUDA: this build has no CUDA; use --device cpu");
+  HALO_REQUIRE_INPUT(
+      job.precision() != proto::BF16,
+      str("job ", job.name(), ": precision: BF16 needs a GPU; the CPU computes in FP32 and FP64"));
+  HALO_REQUIRE_INPUT(job.ranks() == 0,
+                     str("job ", job.name(), ": ranks: ", job.ranks(),
+                         ": this version runs each job on all ranks; leave it at 0"));
+  const proto::Layout& l = job.layout();
+  HALO_REQUIRE_INPUT(l.pipeline() == 1 && l.context() == 1 && l.tensor() == 1,
+                     str("job ", job.name(), ": layout: pipeline ", l.pipeline(), ", context ",
+                         l.context(), ", tensor ", l.tensor(),
+                         ": this version runs data parallelism alone; leave the others at 1"));
+}
+
+void require_inputs(const Config& config, const proto::Job& job) {
+  const Inputs inputs(config, job);
+  const proto::Train& train = job.train();
+  inputs.files(train.data().tokens());
+  inputs.files(train.validation().tokens());
+  inputs.weights(train.student_weights());
+  inputs.model(train.teacher());
+  inputs.model(train.student());
+  inputs.architecture(train.model());
+  inputs.files(job.select().tasks());
+  inputs.file(job.select().scores());
+  inputs.files(job.evaluate().tokens());
+  inputs.files(job.evaluate().tasks());
+  for (const std::string& model : job.evaluate().models()) inputs.model(model);
+  inputs.model(job.export_().from());
+  inputs.file(job.report().gzip_text());
+  named(job, [&] {
+    require_tasks(job);
+    require_held_out(job.evaluate());
+  });
+}
+
+void require_architecture(const Config& config, const proto::Job& job) {
+  named(job, [&] {
+    if (job.has_train()) std::ignore = Architectures(config).student(job.train());
+    if (job.has_select()) require_selection(config, job.select());
+  });
+}
+
+void require_outputs_apart(const Config& config, const std::vector<int>& order) {
+  std::vector<std::pair<std::string, std::string>> read;  // path and job
+  for (const int i : order) {
+    const proto::Job& job = config.job(i);
+    std::vector<std::string> models{job.train().teacher(), job.train().student(),
+                                    job.train().model(), job.export_().from()};
+    models.insert(models.end(), job.evaluate().models().begin(), job.evaluate().models().end());
+    for (const std::string& model : models)
+      if (!model.empty() && referenced_job(model).empty()) read.emplace_back(model, job.name());
+    if (!job.has_export_()) continue;
+    const std::string& to = job.export_().to();
+    for (const auto& [path, reader] : read) {
+      HALO_REQUIRE_INPUT(!is_same_file(to, path),
+                         str("job ", job.name(), ": export.to is ", to, ", which job ", reader,
+                             " reads: it would be overwritten; name another folder"));
+    }
+  }
+}
+
+void refuse_changes(const Config& resolved, int job) {
+  const JobFolder folder(resolved.output(), resolved.job(job).name());
+  const Config now = job_config(resolved, job);
+  if (!fs::exists(folder.config())) return;
+  const auto changes = changes_that_forbid_resume(read_config(folder.config().string()), now);
+  if (changes.empty()) return;
+  std::string text = str("job ", folder.name(), " began with another config than this one:");
+  for (const FieldChange& change : changes) {
+    text += str("\n  ", change.path, ": ", change.stored.empty() ? "(unset)" : change.stored,
+                " -> ", change.now.empty() ? "(unset)" : change.now);
+  }
+  throw InputError(
+      text + str("\nGive the old values, another output, or remove ", folder.path().string()));
+}
+
+std::vector<std::string> run_complaints(const Config& resolved) {
+  std::vector<std::string> complaints;
+  const auto collect = [&](const std::function<void()>& check) {
+    try {
+      check();
+    } catch (const InputError& error) {
+      complaints.emplace_back(error.what());
+    }
+  };
+  for (int i = 0; i < resolved.job_size(); ++i) {
+    const proto::Job& job = resolved.job(i);
+    collect([&] { require_this_build(resolved, job); });
+    collect([&] { require_inputs(resolved, job); });
+    collect([&] { refuse_changes(resolved, i); });
+  }
+  collect([&] { require_outputs_apart(resolved, job_order(resolved)); });
+  return complaints;
+}
+
+}  // namespace halo::launch

@@ -1,0 +1,27 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "launch/config.h"
+
+namespace halo::launch {
+
+// What can be known to be wrong before the first job begins, so that no cluster computes for hours towards an error.
+// Each throws InputError that names the job, the file or field, and the reason.
+
+/// This build and version can run the job.
+void require_this_build(const Config& config, const proto::Job& job);
+/// Files and models that people give are there and are what they should be; what jobs of this config make is left out.
+void require_inputs(const Config& config, const proto::Job& job);
+/// The models that the job needs can be made: layers to keep, heads that divide, mixers of as many layers.
+void require_architecture(const Config& config, const proto::Job& job);
+/// No export job writes over a model that it, or a job before it, reads. `order` is job_order's.
+void require_outputs_apart(const Config& config, const std::vector<int>& order);
+/// The job began with a config that this one may go on with.
+void refuse_changes(const Config& resolved, int job);
+
+/// The complaints of the checks above about all jobs, one a line, without throwing: for a dry run, which may be made on
+/// another machine than the run.
+[[nodiscard]] std::vector<std::string> run_complaints(const Config& resolved);
+
+}  // namespace halo::launch
