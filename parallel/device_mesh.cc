@@ -98,6 +98,15 @@ DeviceMesh::DeviceMesh(comm::Communicator& world, const Layout& layout)
   first.data = first.context = 0;
   gradient_ =
       split(world, layout.data * layout.context, rank_at(first, layout), world.rank(), "gradient");
+  if (layout.pipeline == 1) {
+    ends_ = comm::make_self_communicator("ends");
+    return;
+  }
+  first = coordinates_;
+  first.pipeline = 0;
+  const bool is_end = coordinates_.pipeline == 0 || coordinates_.pipeline == layout.pipeline - 1;
+  const int alone = layout.ranks() + world.rank();  // a color of its own
+  ends_ = world.split(is_end ? rank_at(first, layout) : alone, world.rank(), "ends");
 }
 
 }  // namespace halo::parallel

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/train/shared_gradients.h"
+
 namespace halo::train {
 namespace {
 
@@ -14,22 +16,35 @@ std::vector<parallel::FlatParameter> flat_parameters(const model::ParameterSet& 
   return flat;
 }
 
+/// Of rows that a rank owns of a parameter, those that it counts: `rows` after the first `skipped`.
+struct CountedRows {
+  std::int64_t skipped = 0;
+  std::int64_t rows = 0;
+};
+CountedRows counted_rows(const model::Parameter& p, const parallel::OwnedRows& owned) {
+  const std::int64_t first = p.counted.offset[0] - p.region.offset[0];  // of the rank's rows
+  const std::int64_t begin = std::max(owned.row_begin, first);
+  const std::int64_t end = std::min(owned.row_end, first + p.counted.shape[0]);
+  return {begin - owned.row_begin, std::max<std::int64_t>(end - begin, 0)};
+}
+
 }  // namespace
 
-ShardedAdamW::ShardedAdamW(const model::ParameterSet& parameters, comm::Communicator& ranks,
+ShardedAdamW::ShardedAdamW(const model::ParameterSet& parameters, const parallel::DeviceMesh& mesh,
                            AdamWOptions options, Stream& stream)
     : parameters_(parameters),
-      ranks_(ranks),
+      mesh_(mesh),
+      ranks_(mesh.gradient_comm()),
       options_(options),
       stream_(stream),
       flat_(flat_parameters(parameters)) {
   HALO_REQUIRE(parameters.trained(), "an optimizer of parameters without gradients");
   const std::int64_t total = parameters.flat_weights().size();
-  buckets_ = parallel::make_buckets(flat_, total, options_.bucket_elements, ranks.size());
+  buckets_ = parallel::make_buckets(flat_, total, options_.bucket_elements, ranks_.size());
   std::int64_t owned = 0;
   for (const parallel::Bucket& bucket : buckets_) {
     owned_begin_.push_back(owned);
-    owned += bucket.counts()[static_cast<std::size_t>(ranks.rank())];
+    owned += bucket.counts()[static_cast<std::size_t>(ranks_.rank())];
   }
   const DType wide = wide_dtype(parameters.dtype());
   m_ = Tensor::zeros(stream, {owned}, wide);
@@ -58,6 +73,7 @@ void ShardedAdamW::zero_gradients() { parameters_.clear_gradients(stream_); }
 
 void ShardedAdamW::reduce_gradients() {
   parameters_.settle_gradients(stream_);
+  sum_shared_gradients(parameters_, mesh_, stream_);
   std::vector<comm::Work> works;
   for (std::size_t i = 0; i < buckets_.size(); ++i) {
     const parallel::Bucket& bucket = buckets_[i];
@@ -76,17 +92,36 @@ void ShardedAdamW::gather_gradients() {
   }
 }
 
+template <class Function>
+void ShardedAdamW::for_each_counted(Function&& f) const {
+  const bool all = std::ranges::all_of(
+      parameters_.all(), [](const model::Parameter& p) { return p.counted == p.region; });
+  for (std::size_t i = 0; i < buckets_.size(); ++i) {
+    const OwnedPart own = part(i);
+    if (all) {
+      f(own.gradient);
+      continue;
+    }
+    const std::int64_t base = buckets_[i].cuts[static_cast<std::size_t>(ranks_.rank())];
+    for (const parallel::OwnedRows& rows :
+         parallel::owned_rows(flat_, {&buckets_[i], 1}, ranks_.rank())) {
+      const CountedRows counted = counted_rows(parameters_.all()[rows.parameter], rows);
+      const std::int64_t length = flat_[rows.parameter].row_length;
+      const std::int64_t begin = rows.offset - base + counted.skipped * length;
+      if (counted.rows > 0) f(own.gradient.slice(0, begin, begin + counted.rows * length));
+    }
+  }
+}
+
 double ShardedAdamW::sum_of_squares() const {
   double sum = 0.0;
-  for (std::size_t i = 0; i < buckets_.size(); ++i)
-    sum += kernels::sum_of_squares(part(i).gradient, stream_);
+  for_each_counted([&](const TensorView& g) { sum += kernels::sum_of_squares(g, stream_); });
   return sum;
 }
 
 std::int64_t ShardedAdamW::nonfinite_gradients() const {
   std::int64_t n = 0;
-  for (std::size_t i = 0; i < buckets_.size(); ++i)
-    n += kernels::count_nonfinite(part(i).gradient, stream_);
+  for_each_counted([&](const TensorView& g) { n += kernels::count_nonfinite(g, stream_); });
   return n;
 }
 
@@ -152,6 +187,22 @@ std::vector<ShardedAdamW::OwnedState> ShardedAdamW::owned() const {
       state.v = cut(all.v);
       states.push_back(state);
     }
+  }
+  return states;
+}
+
+std::vector<ShardedAdamW::OwnedState> ShardedAdamW::counted() const {
+  std::vector<OwnedState> states;
+  for (OwnedState state : owned()) {
+    const model::Parameter& p = *state.parameter;
+    const std::int64_t first = state.region.offset[0] - p.region.offset[0];
+    const CountedRows counted = counted_rows(p, {0, first, first + state.region.shape[0], 0});
+    if (counted.rows == 0) continue;
+    state.region.offset[0] += counted.skipped;
+    state.region.shape[0] = counted.rows;
+    for (TensorView* x : {&state.master, &state.m, &state.v})
+      *x = x->slice(0, counted.skipped, counted.skipped + counted.rows);
+    states.push_back(state);
   }
   return states;
 }

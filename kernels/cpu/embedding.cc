@@ -9,8 +9,8 @@ namespace {
 /// Before anything is written.
 void check_ids(const std::int32_t* ids, std::int64_t N, std::int64_t V) {
   for (std::int64_t n = 0; n < N; ++n) {
-    HALO_REQUIRE(ids[n] >= 0 && ids[n] < V, str("embedding: id ", ids[n], " at place ", n, " of ",
-                                                N, " is outside the vocabulary of ", V));
+    HALO_REQUIRE(ids[n] >= -1 && ids[n] < V, str("embedding: id ", ids[n], " at place ", n, " of ",
+                                                 N, " is outside the vocabulary of ", V));
   }
 }
 
@@ -26,8 +26,11 @@ void embedding(TensorView y, TensorView ids, TensorView table, Stream& stream) {
   const auto* from = static_cast<const std::byte*>(table.data);
   stream.parallel_for(N, D, [=](std::int64_t begin, std::int64_t end) {
     for (std::int64_t n = begin; n < end; ++n) {
-      std::memcpy(to + static_cast<std::size_t>(n) * row,
-                  from + static_cast<std::size_t>(id[n]) * row, row);
+      std::byte* const out = to + static_cast<std::size_t>(n) * row;
+      if (id[n] < 0)
+        std::memset(out, 0, row);
+      else
+        std::memcpy(out, from + static_cast<std::size_t>(id[n]) * row, row);
     }
   });
 }
@@ -45,6 +48,7 @@ void embedding_backward(TensorView dtable, TensorView ids, TensorView dy, Stream
     stream.parallel_for(tiles, kColumns * N, [=](std::int64_t first, std::int64_t last) {
       const std::int64_t begin = first * kColumns, end = std::min(D, last * kColumns);
       for (std::int64_t n = 0; n < N; ++n) {
+        if (id[n] < 0) continue;
         Wide<T>* sum = to + id[n] * D;
         const T* row = from + n * D;
         for (std::int64_t d = begin; d < end; ++d) sum[d] += row[d];

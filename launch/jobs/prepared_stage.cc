@@ -53,10 +53,31 @@ ModelSource open_teacher(const JobContext& context) {
   return teacher;
 }
 
-std::unique_ptr<ParameterSet> trained_set(const JobContext& context,
-                                          const std::vector<model::ParameterSpec>& specs) {
-  return std::make_unique<ParameterSet>(context.stream, specs, context.dtype(),
-                                        ParameterSet::Use::kTrained);
+/// What this rank holds of the student, with room for its gradients.
+void make_parameters(PreparedStage& prepared, const JobContext& context) {
+  prepared.parameters = std::make_unique<ParameterSet>(
+      context.stream, trained_specs(context, prepared.config, prepared.parts->ranges()),
+      context.dtype(), ParameterSet::Use::kTrained, prepared.parts->place(prepared.config));
+}
+
+/// The layout's cut of the student, and of the teacher with it.
+void make_parts(PreparedStage& prepared, const JobContext& context,
+                const model::ModelConfig* teacher) {
+  const proto::Train& train = context.job.train();
+  prepared.parts = std::make_unique<ModelParts>(
+      context.mesh, context.job, prepared.config,
+      layer_costs(teacher, prepared.config, train.stage() == proto::ALIGN,
+                  train.data().sequence_length()));
+}
+
+void load_teacher(PreparedStage& prepared, const JobContext& context, const ModelSource& teacher) {
+  prepared.teacher_parameters = std::make_unique<ParameterSet>(
+      context.stream, model::parameter_specs(teacher.config, prepared.parts->ranges()),
+      context.dtype(), ParameterSet::Use::kFrozen, prepared.parts->place(teacher.config));
+  model::load_parameters(*prepared.teacher_parameters, *teacher.weights);
+  prepared.teacher_parameters->transpose_matrices(context.stream);
+  prepared.teacher = std::make_unique<method::Chunks>(
+      prepared.parts->chunks(teacher.config, *prepared.teacher_parameters));
 }
 
 void initialize_all(const ParameterSet& parameters, std::uint64_t seed) {
@@ -66,7 +87,9 @@ void initialize_all(const ParameterSet& parameters, std::uint64_t seed) {
 void prepare_align(PreparedStage& prepared, const JobContext& context, const ModelSource& teacher) {
   const proto::Train& train = context.job.train();
   prepared.config = hybrid_of(teacher.config, {}, train, {});
-  prepared.parameters = trained_set(context, method::align_specs(prepared.config));
+  make_parts(prepared, context, &teacher.config);
+  load_teacher(prepared, context, teacher);
+  make_parameters(prepared, context);
   if (train.student().empty()) {
     method::transfer(*prepared.parameters, prepared.config, {*teacher.weights, teacher.config},
                      context.seed());
@@ -74,8 +97,8 @@ void prepare_align(PreparedStage& prepared, const JobContext& context, const Mod
     model::load_parameters(*prepared.parameters,
                            *open_model(train.student(), context.config.output()).weights);
   }
-  prepared.stage = std::make_unique<method::AlignStage>(
-      *prepared.teacher.transformer, prepared.config, *prepared.parameters, context.stream);
+  prepared.stage = std::make_unique<method::AlignStage>(*prepared.teacher, prepared.config,
+                                                        *prepared.parameters, context.stream);
 }
 
 /// A student that exists has the blocks it was trained with; the job may repeat what they are, not change them.
@@ -137,7 +160,9 @@ void prepare_hybrid(PreparedStage& prepared, const JobContext& context,
       prepared.config.vocab_size == teacher.config.vocab_size,
       str("student ", student.reference, " has a vocabulary of ", prepared.config.vocab_size,
           ", its teacher one of ", teacher.config.vocab_size));
-  prepared.parameters = trained_set(context, model::parameter_specs(prepared.config));
+  make_parts(prepared, context, &teacher.config);
+  load_teacher(prepared, context, teacher);
+  make_parameters(prepared, context);
   if (whole) {
     model::load_parameters(*prepared.parameters, *student.weights);
   } else {
@@ -149,11 +174,11 @@ void prepare_hybrid(PreparedStage& prepared, const JobContext& context,
 void prepare_distill(PreparedStage& prepared, const JobContext& context,
                      const ModelSource& teacher) {
   prepare_hybrid(prepared, context, teacher);
-  prepared.student =
-      std::make_unique<model::Transformer>(prepared.config, prepared.parameters->lookup());
+  prepared.student = std::make_unique<method::Chunks>(
+      prepared.parts->chunks(prepared.config, *prepared.parameters));
   prepared.stage = std::make_unique<method::DistillStage>(
-      *prepared.teacher.transformer, *prepared.student, *prepared.parameters,
-      context.job.train().recompute(), context.stream);
+      *prepared.teacher, *prepared.student, *prepared.parameters, context.job.train().recompute(),
+      context.stream);
 }
 
 /// Finetune starts from a whole student, pretrain from fresh weights.
@@ -173,15 +198,17 @@ void prepare_without_teacher(PreparedStage& prepared, const JobContext& context)
                                                  " holds mixers alone, not a whole model"));
     prepared.config = for_training(student.config);
     prepared.tokenizer = student.tokenizer;
-    prepared.parameters = trained_set(context, model::parameter_specs(prepared.config));
+    make_parts(prepared, context, nullptr);
+    make_parameters(prepared, context);
     model::load_parameters(*prepared.parameters, *student.weights);
   }
   if (pretrain) {
-    prepared.parameters = trained_set(context, model::parameter_specs(prepared.config));
+    make_parts(prepared, context, nullptr);
+    make_parameters(prepared, context);
     initialize_all(*prepared.parameters, context.seed());
   }
-  prepared.student =
-      std::make_unique<model::Transformer>(prepared.config, prepared.parameters->lookup());
+  prepared.student = std::make_unique<method::Chunks>(
+      prepared.parts->chunks(prepared.config, *prepared.parameters));
   prepared.stage = std::make_unique<method::FinetuneStage>(pretrain ? "pretrain" : "finetune",
                                                            *prepared.student, *prepared.parameters,
                                                            train.recompute(), context.stream);
@@ -196,13 +223,18 @@ model::ModelConfig hybrid_of(const model::ModelConfig& teacher, const std::vecto
   return config;
 }
 
+std::vector<model::ParameterSpec> trained_specs(const JobContext& context,
+                                                const model::ModelConfig& student,
+                                                const std::vector<model::LayerRange>& ranges) {
+  return context.job.train().stage() == proto::ALIGN ? method::align_specs(student, ranges)
+                                                     : model::parameter_specs(student, ranges);
+}
+
 PreparedStage prepare_stage(const JobContext& context) {
   const proto::Train& train = context.job.train();
   PreparedStage prepared;
   if (train.stage() == proto::ALIGN || train.stage() == proto::DISTILL) {
     const ModelSource teacher = open_teacher(context);
-    prepared.teacher =
-        model::load_model(teacher.config, *teacher.weights, context.dtype(), context.stream);
     prepared.tokenizer = teacher.tokenizer;
     prepared.notes = {{"teacher", teacher.reference},
                       {"teacher_fingerprint", fingerprint(teacher)}};
@@ -212,7 +244,9 @@ PreparedStage prepare_stage(const JobContext& context) {
     prepare_without_teacher(prepared, context);
   }
   if (!train.student_weights().empty()) {
-    model::replace_parameters(*prepared.parameters, *model::open_weights(train.student_weights()));
+    const auto all = trained_specs(context, prepared.config, {model::all_layers(prepared.config)});
+    model::replace_parameters(*prepared.parameters, all,
+                              *model::open_weights(train.student_weights()));
   }
   return prepared;
 }

@@ -136,11 +136,6 @@ void require_this_build(const Config& config, const proto::Job& job) {
   HALO_REQUIRE_INPUT(job.ranks() == 0,
                      str("job ", job.name(), ": ranks: ", job.ranks(),
                          ": this version runs each job on all ranks; leave it at 0"));
-  const proto::Layout& l = job.layout();
-  HALO_REQUIRE_INPUT(l.pipeline() == 1 && l.context() == 1 && l.tensor() == 1,
-                     str("job ", job.name(), ": layout: pipeline ", l.pipeline(), ", context ",
-                         l.context(), ", tensor ", l.tensor(),
-                         ": this version runs data parallelism alone; leave the others at 1"));
 }
 
 void require_inputs(const Config& config, const proto::Job& job) {

@@ -6,8 +6,10 @@
 #include "checkpoints/checkpoint_reader.h"
 #include "checkpoints/safetensors_writer.h"
 #include "core/base/file.h"
+#include "core/model/memory.h"
 #include "core/train/trainer.h"
 #include "launch/jobs/batches.h"
+#include "launch/jobs/collect_gradients.h"
 #include "launch/jobs/hardware.h"
 #include "launch/jobs/job_context.h"
 #include "launch/jobs/job_summary.h"
@@ -202,7 +204,7 @@ void TrainJob::save(std::int64_t steps_done, bool must_save) {
   info.dtype = wide_dtype(context_.dtype());
   info.notes = prepared_.notes;
   std::vector<checkpoints::CheckpointPiece> pieces;
-  for (const auto& s : trainer_.optimizer().owned()) {
+  for (const auto& s : trainer_.optimizer().counted()) {
     pieces.push_back({s.parameter->name, s.parameter->global_shape, s.region, s.master, s.m, s.v});
   }
   const checkpoints::SaveResult result = checkpoints::save_checkpoint(
@@ -217,18 +219,21 @@ void TrainJob::save(std::int64_t steps_done, bool must_save) {
 
 void TrainJob::dump_gradients() {
   trainer_.optimizer().gather_gradients();
+  const std::vector<WholeTensor> gradients = collect_gradients(context_, prepared_);
   if (!context_.is_first_rank()) return;
   std::vector<checkpoints::OutputTensor> tensors;
-  for (const model::Parameter& p : prepared_.stage->trained().all()) {
-    tensors.push_back({p.name, p.grad.dtype, p.global_shape, p.grad, {}});
-  }
+  for (const WholeTensor& g : gradients)
+    tensors.push_back({g.name, g.tensor.view().dtype, g.tensor.view().shape, g.tensor, {}});
   std::filesystem::create_directories(folder_.path());
   checkpoints::write_safetensors(folder_.gradients(), tensors);
 }
 
 void TrainJob::finish() {
   if (context_.is_first_rank())
-    write_job_summary(folder_, prepared_.stage->trained().count(), train_);
+    write_job_summary(folder_,
+                      static_cast<std::int64_t>(model::parameter_elements(trained_specs(
+                          context_, prepared_.config, {model::all_layers(prepared_.config)}))),
+                      train_);
 }
 
 }  // namespace

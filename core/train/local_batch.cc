@@ -1,0 +1,58 @@
+#include "core/train/local_batch.h"
+
+namespace halo::train {
+namespace {
+
+using parallel::SequenceCut;
+
+}  // namespace
+
+std::int64_t padded_tokens(std::int64_t T, const model::ModelAxes& axes) {
+  const int fragments = parallel::fragment_count(axes.context->size(), SequenceCut::Kind::kZigzag);
+  const std::int64_t multiple = std::int64_t{fragments} * axes.tensor.size();
+  return (T + multiple - 1) / multiple * multiple;
+}
+
+LocalBatch BatchCutter::operator()(const data::MicroBatch& batch) {
+  auto& cut = cuts_[batch.T];
+  if (cut == nullptr) {
+    cut = std::make_shared<SequenceCut>(padded_tokens(batch.T, *axes_), axes_->context->size(),
+                                        SequenceCut::Kind::kZigzag);
+  }
+  const std::int64_t B = batch.B;
+  const std::vector<std::int32_t> labels = data::next_token_labels(batch);
+  LocalBatch local;
+  local.cut = cut;
+  local.T = cut->tokens_per_rank();
+  local.B = B;
+  const bool padded = cut->tokens() > batch.T;
+  for (const parallel::Fragment& fragment : cut->of_rank(axes_->context->rank())) {
+    const std::int64_t end = std::min(fragment.end, batch.T),
+                       padding = fragment.end - std::max(end, fragment.begin);
+    const auto take = [&](const std::vector<std::int32_t>& from, std::vector<std::int32_t>& to,
+                          std::int32_t filler) {
+      if (fragment.begin < end)
+        to.insert(to.end(), from.begin() + fragment.begin * B, from.begin() + end * B);
+      to.insert(to.end(), static_cast<std::size_t>(padding * B), filler);
+    };
+    take(batch.tokens, local.ids, 0);
+    take(labels, local.labels, -1);
+    // Padding is a document of its own, behind all others.
+    if (!batch.document_start.empty())
+      take(batch.document_start, local.document_start, static_cast<std::int32_t>(batch.T));
+    if (!padded) continue;
+    local.counted.resize(local.ids.size() - static_cast<std::size_t>(padding * B), 1);
+    local.counted.resize(local.ids.size(), 0);
+  }
+  return local;
+}
+
+model::Sequence BatchCutter::sequence(const LocalBatch& batch, model::RopeTables& rope,
+                                      Stream& stream) const {
+  model::Sequence s = rope.sequence(batch.cut, axes_->context->rank(), batch.B, stream);
+  if (!batch.document_start.empty())
+    s.document_start = view(batch.document_start.data(), {batch.T, batch.B});
+  return s;
+}
+
+}  // namespace halo::train

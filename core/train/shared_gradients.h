@@ -1,0 +1,12 @@
+#pragma once
+#include "core/model/parameters.h"
+#include "parallel/device_mesh.h"
+
+namespace halo::train {
+
+/// Sums the gradients of what several ranks hold and each has seen a part for: along the tensor axis norms, whose tokens
+/// are cut there, and key heads that ranks share; between both ends of the pipeline tied embeddings. Collective.
+void sum_shared_gradients(const model::ParameterSet& parameters, const parallel::DeviceMesh& mesh,
+                          Stream& stream);
+
+}  // namespace halo::train
