@@ -12,11 +12,10 @@ target_compile_options(halo_flags INTERFACE -fmacro-prefix-map=${PROJECT_SOURCE_
                        $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>  # GCC 12 warns of its own std::string at -O3
                        $<$<BOOL:${HALO_WERROR}>:-Werror> -march=${HALO_MARCH})
 if(HALO_SANITIZE)
-  # Quicker to build with little optimisation, and without checks of each pointer's use: a wrong one is left to the
-  # address sanitizer.
+  # Quicker to build without checks of each pointer's use: a wrong one is left to the address sanitizer.
   set(sanitizer_flags -fsanitize=${HALO_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   if(NOT HALO_FUZZ)
-    list(APPEND sanitizer_flags -O1 -fno-sanitize=null,vptr,object-size)
+    list(APPEND sanitizer_flags -fno-sanitize=null,vptr,object-size)
   endif()
   target_compile_options(halo_flags INTERFACE ${sanitizer_flags})
   target_link_options(halo_flags INTERFACE -fsanitize=${HALO_SANITIZE})
@@ -28,6 +27,11 @@ find_program(HALO_CCACHE ccache)
 if(HALO_CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${HALO_CCACHE})
 endif()
+
+# halo_build_quickly(TARGET): little optimisation, for code that computes next to nothing and takes long to compile.
+function(halo_build_quickly target)
+  target_compile_options(${target} PRIVATE $<IF:$<BOOL:${HALO_SANITIZE}>,-O0,-O1>)
+endfunction()
 
 # halo_library(NAME SOURCES ... DEPENDS ...): the static library halo_NAME.
 function(halo_library name)
@@ -50,6 +54,7 @@ function(halo_test name)
   endif()
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE halo_flags ${ARG_DEPENDS} GTest::gtest)
+  halo_build_quickly(${name})
   foreach(label ${ARG_LABELS})
     if(NOT TARGET tests_${label})
       add_custom_target(tests_${label})
