@@ -1,0 +1,60 @@
+#pragma once
+#include <functional>
+#include <span>
+
+#include "core/train/optimizer.h"
+#include "core/train/schedule.h"
+#include "core/train/stage.h"
+#include "parallel/device_mesh.h"
+#include "parallel/pipeline_links.h"
+
+namespace halo::train {
+
+struct TrainerOptions {
+  LrSchedule schedule;
+  AdamWOptions adamw;
+  double grad_clip = 1.0;  // largest global gradient norm; 0: none
+};
+
+struct StepStats {
+  double loss = 0.0;       // the mean over the step's counted tokens, all ranks
+  double grad_norm = 0.0;  // of the reduced gradient, before clipping
+  double lr = 0.0;
+  std::int64_t tokens = 0;  // counted, all ranks
+  bool stop = false;        // some rank asked to stop
+};
+
+/// Runs optimizer steps of a stage on all ranks of a mesh.
+class Trainer {
+ public:
+  /// All must outlive the trainer; the stage's weights must be set before.
+  Trainer(Stage& stage, const parallel::DeviceMesh& mesh, const TrainerOptions& options,
+          Stream& stream);
+
+  /// One step on this rank's micro-batches; collective. `stop` asks all ranks to end after this step.
+  /// Throws Error naming the step when the loss or a gradient is not finite: the weights are then as before it.
+  StepStats step(std::int64_t step, std::span<const MicroBatch> batches, bool stop);
+  /// The mean loss over batches of all ranks, without gradients; collective.
+  [[nodiscard]] double validation_loss(std::span<const MicroBatch> batches);
+
+  [[nodiscard]] ShardedAdamW& optimizer() { return optimizer_; }
+  /// Called with the step after its gradients were reduced and before they are clipped.
+  std::function<void(std::int64_t step)> on_gradients;
+
+ private:
+  enum class Pass : std::uint8_t { kTraining, kValidation };
+  /// This rank's part of the pipeline; returns its share of the sum of the loss.
+  double run(std::span<const MicroBatch> batches, Pass pass, double gradient_scale);
+  double act(const parallel::PipelineAction& action, const MicroBatch& batch, Pass pass,
+             double gradient_scale);
+  [[nodiscard]] std::int64_t global_tokens(std::span<const MicroBatch> batches);
+
+  Stage& stage_;
+  const parallel::DeviceMesh& mesh_;
+  TrainerOptions options_;
+  ShardedAdamW optimizer_;
+  parallel::PipelineLinks links_;
+  Stream& stream_;
+};
+
+}  // namespace halo::train

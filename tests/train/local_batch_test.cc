@@ -47,8 +47,13 @@ void check(std::int64_t T, std::int64_t B, int ranks, bool documents) {
         for (std::int64_t b = 0; b < B; ++b) {
           const auto here = static_cast<std::size_t>((f.local_begin + t - f.begin) * B + b);
           const bool real = t < T;
-          if (!local.counted.empty()) EXPECT_EQ(local.counted[here], real ? 1 : 0);
-          if (documents && !real) EXPECT_EQ(local.document_start[here], T);
+          if (!local.counted.empty()) {
+            EXPECT_EQ(local.counted[here], real ? 1 : 0);
+          }
+          if (documents) {
+            EXPECT_EQ(local.document_start[here],
+                      real ? batch.document_start[static_cast<std::size_t>(t * B + b)] : T);
+          }
           if (!real) {
             EXPECT_EQ(local.labels[here], -1);
             continue;
@@ -56,7 +61,6 @@ void check(std::int64_t T, std::int64_t B, int ranks, bool documents) {
           const auto whole = static_cast<std::size_t>(t * B + b);
           EXPECT_EQ(local.ids[here], batch.tokens[whole]);
           EXPECT_EQ(local.labels[here], labels[whole]);
-          if (documents) EXPECT_EQ(local.document_start[here], batch.document_start[whole]);
           EXPECT_TRUE(seen.insert(t * B + b).second);
         }
       }
