@@ -2,7 +2,6 @@
 // the same output ended.
 #include <glog/logging.h>
 
-#include <CLI/CLI.hpp>
 #include <csignal>
 #include <filesystem>
 #include <functional>
@@ -42,18 +41,17 @@ struct Options {
   bool dry_run = false;
 };
 
-void add_options(CLI::App& app, Options& options) {
-  app.add_option("--config", options.config, "The run's config, text format of halo.proto")
-      ->required();
-  app.add_option("--set", options.overrides,
-                 "Assign a config field: train.optimizer.lr=3e-4, job[0].train.steps=100")
-      ->type_name("PATH=VALUE")
-      ->allow_extra_args(false);
-  app.add_option("--output", options.output, "Folder of the run, in place of the config's");
-  app.add_option("--device", options.device, "auto, cpu or cuda, in place of the config's")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
-  app.add_flag("--dry_run", options.dry_run,
-               "Print parameters, memory a rank and FLOPs a step of each job, then end");
+void add_options(launch::Command& app, Options& options) {
+  app.option("--config", options.config, "The run's config, text format of halo.proto").required();
+  app.option("--set", options.overrides,
+             "Assign a config field: train.optimizer.lr=3e-4, job[0].train.steps=100")
+      .takes("PATH=VALUE")
+      .one_at_a_time();
+  app.option("--output", options.output, "Folder of the run, in place of the config's");
+  app.option("--device", options.device, "auto, cpu or cuda, in place of the config's")
+      .one_of({"auto", "cpu", "cuda"});
+  app.flag("--dry_run", options.dry_run,
+           "Print parameters, memory a rank and FLOPs a step of each job, then end");
 }
 
 Config load_config(const Options& options) {
@@ -158,19 +156,19 @@ int run_on(comm::MpiSession& session, const Options& options) {
 
 int main(int argc, char** argv) {
   launch::start_logging(argv[0], false);
-  CLI::App app(
+  launch::Program app(
+      "halo_train",
       "Distils a Qwen3 Transformer into HypeNet, a hybrid of softmax and lightning attention.\n"
       "Run it alone, or on N ranks: mpirun -np N halo_train --config FILE",
-      "halo_train");
-  app.set_version_flag("--version", "halo_train " HALO_VERSION);
+      "halo_train " HALO_VERSION);
   Options options;
   add_options(app, options);
   int code = 0;
-  app.callback([&] {
+  app.does([&] {
     for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) std::signal(signal, on_signal);
     comm::MpiSession session;
     code = run_on(session, options);
   });
-  const int parsed = launch::run_app(app, argc, argv);
+  const int parsed = launch::run_program(app, argc, argv);
   return parsed != 0 ? parsed : code;
 }

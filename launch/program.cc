@@ -2,15 +2,12 @@
 
 #include <glog/logging.h>
 
-#include <CLI/CLI.hpp>
-#include <algorithm>
 #include <iostream>
 #include <new>
 #include <string>
 #include <vector>
 
 #include "core/base/error.h"
-#include "core/base/text.h"
 
 namespace halo::launch {
 namespace {
@@ -23,19 +20,6 @@ void report(std::string_view program, std::string reason) {
   }
   std::cout.flush();
   std::cerr << program << ": error: " << reason << std::endl;
-}
-
-/// What follows the program's name, when that is meant as a subcommand but is none.
-void require_known_command(const CLI::App& app, int argc, char** argv) {
-  std::vector<std::string> names;
-  for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
-  if (names.empty() || argc < 2 || argv[1][0] == '-') return;
-  const std::string name = argv[1];
-  if (std::ranges::find(names, name) != names.end()) return;
-  const std::string nearest = nearest_name(name, names);
-  throw InputError(str("there is no command \"", name, '"',
-                       nearest.empty() ? "" : str("; did you mean \"", nearest, "\"?"), " (see ",
-                       app.get_name(), " --help)"));
 }
 
 }  // namespace
@@ -54,19 +38,9 @@ int run_guarded(std::string_view program, const std::function<int()>& body) {
   return kExitFailure;
 }
 
-int run_app(CLI::App& app, int argc, char** argv) {
-  const std::string program = app.get_name();
-  return run_guarded(program, [&] {
-    require_known_command(app, argc, argv);
-    try {
-      app.parse(argc, argv);
-    } catch (const CLI::Success& answer) {
-      (void)app.exit(answer);  // prints help or version
-    } catch (const CLI::ParseError& error) {
-      std::string command = program;
-      for (const CLI::App* sub : app.get_subcommands()) command += " " + sub->get_name();
-      throw InputError(str(error.what(), " (see ", command, " --help)"));
-    }
+int run_program(Program& program, int argc, char** argv) {
+  return run_guarded(program.name(), [&] {
+    program.run({argv + 1, argv + argc});
     std::cout.flush();
     if (!std::cout) throw Error("standard output cannot be written");
     return 0;

@@ -77,6 +77,16 @@ std::string human_seconds(double seconds) {
   return std::to_string(minutes / 60) + " h " + std::to_string(minutes % 60) + " min";
 }
 
+std::vector<std::string> split(std::string_view text, char separator) {
+  std::vector<std::string> parts;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(separator, begin), text.size());
+    parts.emplace_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return parts;
+}
+
 std::string formatted(const char* format, double value) {
   std::array<char, 400> text{};  // room for the largest double under %f
   std::snprintf(text.data(), text.size(), format, value);

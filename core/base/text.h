@@ -2,6 +2,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace halo {
 
@@ -13,6 +14,9 @@ namespace halo {
 [[nodiscard]] std::string human_count(double n);
 [[nodiscard]] std::string human_bytes(double bytes);
 [[nodiscard]] std::string human_seconds(double seconds);
+
+/// The parts between separators, empty ones too: "a,,b" gives "a", "", "b".
+[[nodiscard]] std::vector<std::string> split(std::string_view text, char separator);
 
 /// One number by a printf format for a double that is part of the program, such as "%.3f%%".
 [[nodiscard]] std::string formatted(const char* format, double value);

@@ -1,8 +1,8 @@
-#include <CLI/CLI.hpp>
 #include <iomanip>
 #include <iostream>
 #include <thread>
 
+#include "core/base/text.h"
 #include "launch/bench/step_bench.h"
 #include "launch/commands/commands.h"
 
@@ -24,7 +24,7 @@ void run_step(const Options& options) {
   const BenchModel model = bench_model(options.model);
   const int cores = static_cast<int>(std::thread::hardware_concurrency());
   Stream stream(options.threads > 0 ? options.threads : std::max(1, cores));
-  for (const std::string& stage : CLI::detail::split(options.stages, ',')) {
+  for (const std::string& stage : split(options.stages, ',')) {
     StepBenchOptions step;
     step.stage = stage;
     step.B = stage == "finetune" ? 1 : options.sequences;
@@ -42,35 +42,31 @@ void run_step(const Options& options) {
 
 }  // namespace
 
-void add_bench(CLI::App& app) {
-  CLI::App* bench = app.add_subcommand("bench", "Measure this machine");
-  bench->require_subcommand(1);
+void add_bench(Command& program) {
+  Command bench = program.command("bench", "Measure this machine");
+  bench.require_command();
   auto options = std::make_shared<Options>();
-  CLI::App* step =
-      bench->add_subcommand("step", "Whole training steps on random weights and tokens");
-  step->add_option("--model", options->model,
-                   "tiny, small, qwen3-0.6b, qwen3-1.7b, qwen3-4b or qwen3-8b")
-      ->capture_default_str();
-  step->add_option("--stages", options->stages, "Which, separated by commas")
-      ->capture_default_str();
-  step->add_option("--threads", options->threads, "Threads; 0: all cores")
-      ->check(CLI::Range(0, 4096));
-  step->add_option("--steps", options->steps, "Steps to take the median of")
-      ->check(CLI::Range(1, 10000))
-      ->capture_default_str();
-  step->add_option("--sequences", options->sequences, "Sequences a step of align and distill")
-      ->check(CLI::Range(1, 4096))
-      ->capture_default_str();
-  step->add_option("--sequence_length", options->sequence_length, "Tokens of each")
-      ->check(CLI::Range(1, 1 << 24))
-      ->capture_default_str();
-  step->add_option("--finetune_length", options->finetune_length,
-                   "Tokens of finetune's one sequence")
-      ->check(CLI::Range(2, 1 << 24))
-      ->capture_default_str();
-  step->add_flag("--recompute", options->recompute,
-                 "Compute each layer's activations again in the backward pass");
-  step->callback([options] { run_step(*options); });
+  Command step = bench.command("step", "Whole training steps on random weights and tokens");
+  step.option("--model", options->model,
+              "tiny, small, qwen3-0.6b, qwen3-1.7b, qwen3-4b or qwen3-8b")
+      .shows_default();
+  step.option("--stages", options->stages, "Which, separated by commas").shows_default();
+  step.option("--threads", options->threads, "Threads; 0: all cores").in_range(0, 4096);
+  step.option("--steps", options->steps, "Steps to take the median of")
+      .in_range(1, 10000)
+      .shows_default();
+  step.option("--sequences", options->sequences, "Sequences a step of align and distill")
+      .in_range(1, 4096)
+      .shows_default();
+  step.option("--sequence_length", options->sequence_length, "Tokens of each")
+      .in_range(1, 1 << 24)
+      .shows_default();
+  step.option("--finetune_length", options->finetune_length, "Tokens of finetune's one sequence")
+      .in_range(2, 1 << 24)
+      .shows_default();
+  step.flag("--recompute", options->recompute,
+            "Compute each layer's activations again in the backward pass");
+  step.does([options] { run_step(*options); });
 }
 
 }  // namespace halo::launch

@@ -1,4 +1,3 @@
-#include <CLI/CLI.hpp>
 #include <cmath>
 #include <iostream>
 #include <thread>
@@ -129,44 +128,39 @@ void run(const Options& options) {
 
 }  // namespace
 
-void add_evaluate(CLI::App& app) {
+void add_evaluate(Command& program) {
   auto options = std::make_shared<Options>();
-  CLI::App* command =
-      app.add_subcommand("evaluate", "Perplexity, task scores or logits of a model");
+  Command command = program.command("evaluate", "Perplexity, task scores or logits of a model");
+  command.option("--model", options->model, "A Hugging Face folder, a job's folder or a checkpoint")
+      .required()
+      .takes("DIR");
+  command.option("--tokens", options->tokens, "Token file to score, from its start").takes("FILE");
+  command.option("--tasks", options->tasks, "Task files (JSONL)").takes("FILE");
+  command.option("--sequences", options->sequences, "Sequences of the token file")
+      .in_range(1, 1 << 24)
+      .shows_default();
+  command.option("--sequence_length", options->sequence_length, "Tokens of a sequence")
+      .in_range(1, 1 << 24)
+      .shows_default();
+  command.flag("--document_masks", options->document_masks,
+               "Attention and state start anew at each document");
+  command.option("--precision", options->precision, "FP32 or FP64")
+      .one_of({"FP32", "FP64"})
+      .shows_default();
+  command.option("--threads", options->threads, "Threads; 0: all cores").in_range(0, 4096);
   command
-      ->add_option("--model", options->model,
-                   "A Hugging Face folder, a job's folder or a checkpoint")
-      ->required()
-      ->type_name("DIR");
-  command->add_option("--tokens", options->tokens, "Token file to score, from its start")
-      ->type_name("FILE");
-  command->add_option("--tasks", options->tasks, "Task files (JSONL)")->type_name("FILE");
-  command->add_option("--sequences", options->sequences, "Sequences of the token file")
-      ->check(CLI::Range(1, 1 << 24))
-      ->capture_default_str();
-  command->add_option("--sequence_length", options->sequence_length, "Tokens of a sequence")
-      ->check(CLI::Range(1, 1 << 24))
-      ->capture_default_str();
-  command->add_flag("--document_masks", options->document_masks,
-                    "Attention and state start anew at each document");
-  command->add_option("--precision", options->precision, "FP32 or FP64")
-      ->check(CLI::IsMember({"FP32", "FP64"}))
-      ->capture_default_str();
-  command->add_option("--threads", options->threads, "Threads; 0: all cores")
-      ->check(CLI::Range(0, 4096));
+      .option("--logits", options->logits,
+              "Write the tokens' logits (B, T, V) to this safetensors file")
+      .takes("FILE");
   command
-      ->add_option("--logits", options->logits,
-                   "Write the tokens' logits (B, T, V) to this safetensors file")
-      ->type_name("FILE");
+      .option("--replace_layer", options->replace_layer,
+              "Replace this layer's mixer by the aligned one")
+      .in_range(0, 100000);
   command
-      ->add_option("--replace_layer", options->replace_layer,
-                   "Replace this layer's mixer by the aligned one")
-      ->check(CLI::Range(0, 100000));
-  command
-      ->add_option("--mixers", options->mixers,
-                   "Where the aligned mixers are: safetensors file or folder")
-      ->type_name("PATH");
-  command->callback([options] { run(*options); });
+      .option("--mixers", options->mixers,
+              "Where the aligned mixers are: safetensors file or folder")
+      .takes("PATH");
+  command.does([options] { run(*options); });
 }
 
 }  // namespace halo::launch

@@ -1,4 +1,3 @@
-#include <CLI/CLI.hpp>
 #include <iostream>
 
 #include "launch/commands/commands.h"
@@ -29,28 +28,25 @@ void run(const Options& options) {
 
 }  // namespace
 
-void add_export(CLI::App& app) {
+void add_export(Command& program) {
   auto options = std::make_shared<Options>();
-  CLI::App* command =
-      app.add_subcommand("export", "Write a trained model as a Hugging Face folder");
+  Command command = program.command("export", "Write a trained model as a Hugging Face folder");
   command
-      ->add_option("--from", options->from,
-                   "A job's folder, one of its checkpoints, or a Hugging Face folder")
-      ->required()
-      ->type_name("DIR");
-  command->add_option("--to", options->to, "The folder to write, made when missing")
-      ->required()
-      ->type_name("DIR");
+      .option("--from", options->from,
+              "A job's folder, one of its checkpoints, or a Hugging Face folder")
+      .required()
+      .takes("DIR");
+  command.option("--to", options->to, "The folder to write, made when missing")
+      .required()
+      .takes("DIR");
+  command.option("--dtype", options->dtype, "Of the weights: float32, bfloat16, float16 or float64")
+      .one_of({"float32", "bfloat16", "float16", "float64"})
+      .shows_default();
   command
-      ->add_option("--dtype", options->dtype,
-                   "Of the weights: float32, bfloat16, float16 or float64")
-      ->check(CLI::IsMember({"float32", "bfloat16", "float16", "float64"}))
-      ->capture_default_str();
-  command
-      ->add_option("--attn_logits_scaling", options->scaling,
-                   "HyPE's scaling for long inputs, such as \"hype 500\"")
-      ->type_name("TEXT");
-  command->callback([options] { run(*options); });
+      .option("--attn_logits_scaling", options->scaling,
+              "HyPE's scaling for long inputs, such as \"hype 500\"")
+      .takes("TEXT");
+  command.does([options] { run(*options); });
 }
 
 }  // namespace halo::launch

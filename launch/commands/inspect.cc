@@ -1,6 +1,5 @@
 #include <glog/logging.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <iomanip>
 #include <iostream>
@@ -152,19 +151,19 @@ void run(const Options& options) {
 
 }  // namespace
 
-void add_inspect(CLI::App& app) {
+void add_inspect(Command& program) {
   const auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand(
+  Command command = program.command(
       "inspect", "Show what weights, a checkpoint or a token file hold, without checking values");
   command
-      ->add_option("path", options->path,
-                   "A safetensors file, a model's folder, a checkpoint, a job's folder (its newest "
-                   "checkpoint) or a token file (.h5)")
-      ->required()
-      ->type_name("PATH");
-  command->add_flag("--config", options->config,
-                    "Print the config that a checkpoint was trained with, nothing else");
-  command->callback([options] { run(*options); });
+      .option("path", options->path,
+              "A safetensors file, a model's folder, a checkpoint, a job's folder (its newest "
+              "checkpoint) or a token file (.h5)")
+      .required()
+      .takes("PATH");
+  command.flag("--config", options->config,
+               "Print the config that a checkpoint was trained with, nothing else");
+  command.does([options] { run(*options); });
 }
 
 }  // namespace halo::launch

@@ -1,4 +1,3 @@
-#include <CLI/CLI.hpp>
 #include <iostream>
 
 #include "core/base/error.h"
@@ -30,17 +29,15 @@ void run(const Options& options) {
 
 }  // namespace
 
-void add_report(CLI::App& app) {
+void add_report(Command& program) {
   auto options = std::make_shared<Options>();
-  CLI::App* command =
-      app.add_subcommand("report", "Table and page of what a run's jobs have come to so far");
-  command->add_option("--config", options->config, "The run's config")
-      ->required()
-      ->type_name("FILE");
-  command->add_option("--output", options->output, "The run's folder, in place of the config's")
-      ->type_name("DIR");
-  command->add_option("--html", options->html, "Also write the page")->type_name("FILE");
-  command->callback([options] { run(*options); });
+  Command command =
+      program.command("report", "Table and page of what a run's jobs have come to so far");
+  command.option("--config", options->config, "The run's config").required().takes("FILE");
+  command.option("--output", options->output, "The run's folder, in place of the config's")
+      .takes("DIR");
+  command.option("--html", options->html, "Also write the page").takes("FILE");
+  command.does([options] { run(*options); });
 }
 
 }  // namespace halo::launch

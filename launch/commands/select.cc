@@ -1,4 +1,3 @@
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <iostream>
@@ -48,25 +47,23 @@ void run(const Options& options) {
 
 }  // namespace
 
-void add_select(CLI::App& app) {
-  CLI::App* command = app.add_subcommand(
+void add_select(Command& program) {
+  Command command = program.command(
       "select", "Choose the layers that stay softmax attention, from the scores of a layer sweep");
   const auto options = std::make_shared<Options>();
   command
-      ->add_option(
-          "--scores", options->scores,
-          "JSON with the recall and the commonsense accuracy (csr) of the teacher with each "
-          "layer alone replaced")
-      ->required()
-      ->type_name("FILE");
+      .option("--scores", options->scores,
+              "JSON with the recall and the commonsense accuracy (csr) of the teacher with each "
+              "layer alone replaced")
+      .required()
+      .takes("FILE");
   command
-      ->add_option("--keep", options->keep,
-                   "Layers to keep; without it what the file says, else a quarter of the layers")
-      ->check(CLI::Range(1, 1 << 20, ""))
-      ->type_name("N");
-  command->footer(
-      "The last line of the output is the kept layers, ascending, separated by commas.");
-  command->callback([options] { run(*options); });
+      .option("--keep", options->keep,
+              "Layers to keep; without it what the file says, else a quarter of the layers")
+      .in_range(1, 1 << 20)
+      .takes("N");
+  command.footer("The last line of the output is the kept layers, ascending, separated by commas.");
+  command.does([options] { run(*options); });
 }
 
 }  // namespace halo::launch

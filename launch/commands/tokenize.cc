@@ -1,4 +1,3 @@
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -188,35 +187,32 @@ void run(const Options& options) {
 
 }  // namespace
 
-void add_tokenize(CLI::App& app) {
-  CLI::App* command =
-      app.add_subcommand("tokenize", "Turn text into a token file, or into ids on the terminal");
+void add_tokenize(Command& program) {
+  Command command =
+      program.command("tokenize", "Turn text into a token file, or into ids on the terminal");
   const auto o = std::make_shared<Options>();
-  command->add_option("--tokenizer", o->tokenizer, "A Hugging Face tokenizer.json (byte-level BPE)")
-      ->required();
-  command->add_option("--out", o->out, "The token file to write (HDF5)")->capture_default_str();
-  command->add_option("--eos", o->eos,
-                      "The token put after each document, or none. Otherwise <|im_end|>, or "
-                      "<|endoftext|> when there is no such token");
+  command.option("--tokenizer", o->tokenizer, "A Hugging Face tokenizer.json (byte-level BPE)")
+      .required();
+  command.option("--out", o->out, "The token file to write (HDF5)").shows_default();
+  command.option("--eos", o->eos,
+                 "The token put after each document, or none. Otherwise <|im_end|>, or "
+                 "<|endoftext|> when there is no such token");
   command
-      ->add_option("--validation_fraction", o->validation_fraction,
-                   "The share of documents held out for --validation_out")
-      ->check(CLI::Range(0.0, 0.9));
-  command->add_option("--validation_out", o->validation_out, "The token file of what is held out");
-  command->add_option("--field", o->reader.field, "The text's name in JSON lines")
-      ->capture_default_str();
-  command->add_flag("--split_at_blank_lines", o->reader.split_at_blank_lines,
-                    "A .txt file holds documents with blank lines between, not one");
-  command->add_option("--deflate", o->deflate, "Compression of the token file, 0 (none) to 9")
-      ->check(CLI::Range(0, 9))
-      ->capture_default_str();
-  command->add_option("--threads", o->threads, "0: one a core")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
-  command->add_flag("--ids", o->ids,
-                    "Read text from standard input, verbatim, and print its ids on one line");
-  command->add_option("files", o->files, "Text: .txt or .jsonl, also with .gz or .zst after it");
-  command->callback([o] { run(*o); });
+      .option("--validation_fraction", o->validation_fraction,
+              "The share of documents held out for --validation_out")
+      .in_range(0.0, 0.9);
+  command.option("--validation_out", o->validation_out, "The token file of what is held out");
+  command.option("--field", o->reader.field, "The text's name in JSON lines").shows_default();
+  command.flag("--split_at_blank_lines", o->reader.split_at_blank_lines,
+               "A .txt file holds documents with blank lines between, not one");
+  command.option("--deflate", o->deflate, "Compression of the token file, 0 (none) to 9")
+      .in_range(0, 9)
+      .shows_default();
+  command.option("--threads", o->threads, "0: one a core").in_range(0, 1024).shows_default();
+  command.flag("--ids", o->ids,
+               "Read text from standard input, verbatim, and print its ids on one line");
+  command.option("files", o->files, "Text: .txt or .jsonl, also with .gz or .zst after it");
+  command.does([o] { run(*o); });
 }
 
 }  // namespace halo::launch

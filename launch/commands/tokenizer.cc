@@ -1,4 +1,3 @@
-#include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdint>
 #include <iostream>
@@ -58,28 +57,26 @@ void run(const Options& options) {
 
 }  // namespace
 
-void add_tokenizer(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("tokenizer", "Make a tokenizer");
-  command->require_subcommand(1);
-  CLI::App* train = command->add_subcommand(
+void add_tokenizer(Command& program) {
+  Command command = program.command("tokenizer", "Make a tokenizer");
+  command.require_command();
+  Command train = command.command(
       "train", "Learn a byte-level BPE tokenizer.json, as Hugging Face has it, from text");
   const auto options = std::make_shared<Options>();
   train
-      ->add_option("--vocab", options->trainer.vocab_size,
-                   "Tokens in all: 256 bytes, merges, special tokens")
-      ->capture_default_str();
-  train->add_option("--out", options->out, "The file to write")->capture_default_str();
+      .option("--vocab", options->trainer.vocab_size,
+              "Tokens in all: 256 bytes, merges, special tokens")
+      .shows_default();
+  train.option("--out", options->out, "The file to write").shows_default();
   train
-      ->add_option("--special", options->trainer.special_tokens,
-                   "A special token; repeat for more. They take the last ids")
-      ->expected(1)
-      ->take_all()
-      ->capture_default_str();
-  train->add_option("--field", options->reader.field, "The text's name in JSON lines")
-      ->capture_default_str();
-  train->add_option("files", options->files, "Text: .txt or .jsonl, also with .gz or .zst after it")
-      ->required();
-  train->callback([options] { run(*options); });
+      .option("--special", options->trainer.special_tokens,
+              "A special token; repeat for more. They take the last ids")
+      .one_at_a_time()
+      .shows_default();
+  train.option("--field", options->reader.field, "The text's name in JSON lines").shows_default();
+  train.option("files", options->files, "Text: .txt or .jsonl, also with .gz or .zst after it")
+      .required();
+  train.does([options] { run(*options); });
 }
 
 }  // namespace halo::launch

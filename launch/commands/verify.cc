@@ -1,4 +1,3 @@
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <filesystem>
 #include <iostream>
@@ -91,18 +90,18 @@ void run(const fs::path& path) {
 
 }  // namespace
 
-void add_verify(CLI::App& app) {
+void add_verify(Command& program) {
   const auto path = std::make_shared<std::string>();
-  CLI::App* command = app.add_subcommand(
+  Command command = program.command(
       "verify", "Check all of weights, checkpoints or a token file: form, checksums, values");
   command
-      ->add_option("path", *path,
-                   "A safetensors file, a model's folder, a checkpoint, a job's folder (all of its "
-                   "checkpoints) or a token file (.h5)")
-      ->required()
-      ->type_name("PATH");
-  command->footer("Exit code 0 when all is good, 2 with the reason when something is not.");
-  command->callback([path] { run(*path); });
+      .option("path", *path,
+              "A safetensors file, a model's folder, a checkpoint, a job's folder (all of its "
+              "checkpoints) or a token file (.h5)")
+      .required()
+      .takes("PATH");
+  command.footer("Exit code 0 when all is good, 2 with the reason when something is not.");
+  command.does([path] { run(*path); });
 }
 
 }  // namespace halo::launch

@@ -60,5 +60,13 @@ TEST(ErrorTest, RequireSaysWhereAndWhatAndRequireInputJustTheReason) {
   }
 }
 
+TEST(Text, SplitsAtEverySeparator) {
+  using Parts = std::vector<std::string>;
+  EXPECT_EQ(split("a,,b", ','), (Parts{"a", "", "b"}));
+  EXPECT_EQ(split("align", ','), (Parts{"align"}));
+  EXPECT_EQ(split("", ','), (Parts{""}));
+  EXPECT_EQ(split("a,", ','), (Parts{"a", ""}));
+}
+
 }  // namespace
 }  // namespace halo
