@@ -79,6 +79,10 @@ void write_shards(const std::filesystem::path& folder,
 
 }  // namespace
 
+bool holds_weights(const std::filesystem::path& folder) {
+  return std::filesystem::exists(folder / kSingle) || std::filesystem::exists(folder / kIndex);
+}
+
 WeightFiles::WeightFiles(const std::filesystem::path& path) : name_(path.string()) {
   std::error_code missing;
   HALO_REQUIRE_INPUT(std::filesystem::exists(path, missing),

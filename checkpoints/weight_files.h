@@ -47,6 +47,9 @@ class WeightFiles {
   std::vector<std::string> names_;
 };
 
+/// Whether a folder holds a model's weights, by the names of its files.
+[[nodiscard]] bool holds_weights(const std::filesystem::path& folder);
+
 inline constexpr std::int64_t kDefaultShardBytes = 5'000'000'000;
 
 /// Writes a model's weights into a folder (made when missing): model.safetensors when they fit `shard_bytes`, else

@@ -30,7 +30,11 @@ endif()
 
 # halo_build_quickly(TARGET): little optimisation, for code that computes next to nothing and takes long to compile.
 function(halo_build_quickly target)
-  target_compile_options(${target} PRIVATE $<IF:$<BOOL:${HALO_SANITIZE}>,-O0,-O1>)
+  if(HALO_SANITIZE)
+    target_compile_options(${target} PRIVATE -O0)
+  else()
+    target_compile_options(${target} PRIVATE -O1)
+  endif()
 endfunction()
 
 # halo_library(NAME SOURCES ... DEPENDS ...): the static library halo_NAME.

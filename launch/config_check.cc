@@ -126,7 +126,7 @@ void check_layout(const proto::Layout& layout, const Fields& at) {
   at.in_range("chunks", layout.chunks(), 1, 1 << 10);
 }
 
-void check_data(const proto::Data& data, const Fields& at) {
+void check_data(const proto::Data& data, std::int64_t shortest, const Fields& at) {
   at.given("tokens", data.tokens_size() > 0);
   for (const std::string& file : data.tokens()) at.require(!file.empty(), ".tokens: an empty name");
   at.require(data.weight_size() == 0 || data.weight_size() == data.tokens_size(), ".weight has ",
@@ -134,7 +134,7 @@ void check_data(const proto::Data& data, const Fields& at) {
   for (const double weight : data.weight()) {
     at.require(std::isfinite(weight) && weight > 0, ".weight is ", weight, ": it must be above 0");
   }
-  at.in_range("sequence_length", data.sequence_length(), 1, std::int64_t{1} << 30);
+  at.in_range("sequence_length", data.sequence_length(), shortest, std::int64_t{1} << 30);
   at.in_range("first_sample", data.first_sample(), -1);
 }
 
@@ -197,10 +197,9 @@ void check_train(const Config& config, const proto::Train& train, const Fields& 
   references.check("model", train.model(), "job that gives a model", gives_model);
   references.check("keep_attention_from", train.keep_attention_from(), "select job", is_select);
   at.in_range("dump_gradients_at", train.dump_gradients_at(), -1);
-  check_data(train.data(), at.in("data"));
   const bool next_token = train.stage() == proto::PRETRAIN || train.stage() == proto::FINETUNE;
   const std::int64_t shortest = next_token ? 2 : 1;  // a single token has no next one
-  at.in("data").in_range("sequence_length", train.data().sequence_length(), shortest);
+  check_data(train.data(), shortest, at.in("data"));
   at.in_range("steps", train.steps(), 1);
   at.in("batch").in_range("sequences", train.batch().sequences(), 1, 1 << 30);
   at.in("batch").in_range("micro_sequences", train.batch().micro_sequences(), 0, 1 << 30);

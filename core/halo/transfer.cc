@@ -84,10 +84,7 @@ void build_hybrid(const model::ParameterSet& student, const model::ModelConfig& 
     if (p.name.find(".self_attn.") != std::string::npos) continue;
     // An untied student of a tied teacher starts its head from what the teacher uses as one.
     const bool tied_head = p.name == model::kHead && teacher.config.tie_word_embeddings;
-    if (tied_head)
-      model::load_parameter(p, teacher.weights, model::kEmbedding);
-    else
-      model::load_parameter(p, teacher.weights);
+    model::load_parameter(p, teacher.weights, tied_head ? model::kEmbedding : p.name);
   }
   for (int layer = 0; layer < config.num_hidden_layers; ++layer) {
     const bool lightning = config.mixer(layer) == model::MixerType::kLightning;

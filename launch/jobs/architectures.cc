@@ -12,11 +12,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-fs::path normal(const fs::path& path) {
-  const fs::path clean = fs::absolute(path / "").lexically_normal();
-  return clean.parent_path();
-}
-
 }  // namespace
 
 const proto::Job& Architectures::find(std::string_view name) const {
@@ -28,14 +23,15 @@ const proto::Job& Architectures::find(std::string_view name) const {
 
 const proto::Job* Architectures::maker_of(const std::string& path) const {
   if (path.empty()) return nullptr;
-  const fs::path wanted = normal(path);
+  const fs::path wanted = normal_path(path);
   for (const proto::Job& job : config_.job()) {
     if (job.has_train()) {
-      const fs::path own = normal(JobFolder(config_.output(), job.name()).path());
+      const fs::path own = normal_path(JobFolder(config_.output(), job.name()).path());
       const fs::path inside = wanted.lexically_relative(own);
       if (!inside.empty() && *inside.begin() != "..") return &job;
     }
-    if (job.has_export_() && !job.export_().to().empty() && normal(job.export_().to()) == wanted) {
+    if (job.has_export_() && !job.export_().to().empty() &&
+        normal_path(job.export_().to()) == wanted) {
       const std::string& from = job.export_().from();
       const std::string_view name = referenced_job(from);
       return name.empty() ? maker_of(from) : &find(name);

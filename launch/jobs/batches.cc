@@ -97,6 +97,12 @@ std::vector<data::MicroBatch> Batches::next() {
   return batches;
 }
 
+void require_sequences(const std::string& file, std::int64_t held, std::int64_t length,
+                       std::int64_t wanted) {
+  HALO_REQUIRE_INPUT(held >= wanted, str(file, ": holds ", held, " sequences of ", length,
+                                         " tokens, ", wanted, " are asked for"));
+}
+
 void require_vocabulary(const std::vector<std::string>& tokens, std::int64_t vocab_size) {
   for (const std::string& path : tokens) {
     const std::int64_t size = data::TokenFile(path).vocab_size();
@@ -112,10 +118,8 @@ std::vector<data::MicroBatch> held_out_batches(const HeldOut& held_out,
   data::SamplerOptions sampling;
   sampling.length = held_out.length;
   const data::Sampler sampler = make_sampler(sources, sampling);
-  HALO_REQUIRE_INPUT(
-      sampler.distinct_samples() >= held_out.sequences,
-      str(held_out.tokens.front(), ": holds ", sampler.distinct_samples(), " sequences of ",
-          held_out.length, " tokens, ", held_out.sequences, " are asked for"));
+  require_sequences(held_out.tokens.front(), sampler.distinct_samples(), held_out.length,
+                    held_out.sequences);
   data::LoaderOptions options;
   options.plan = plan_of(held_out.sequences, held_out.micro_sequences, held_out.length, mesh);
   options.document_masks = held_out.document_masks;

@@ -35,6 +35,10 @@ struct HeldOut {
 [[nodiscard]] std::vector<data::MicroBatch> held_out_batches(const HeldOut& held_out,
                                                              const parallel::DeviceMesh& mesh);
 
+/// Throws InputError, in the name of the first file, when files hold fewer sequences than are wanted.
+void require_sequences(const std::string& file, std::int64_t held, std::int64_t length,
+                       std::int64_t wanted);
+
 /// Throws InputError when a token file's vocabulary is larger than the model's, which has no embedding for the rest.
 /// After held_out_batches, which has checked the files.
 void require_vocabulary(const std::vector<std::string>& tokens, std::int64_t vocab_size);

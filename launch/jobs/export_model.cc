@@ -37,16 +37,14 @@ void export_model(const ModelSource& source, const ExportOptions& options) {
   std::filesystem::create_directories(options.to, error);
   HALO_REQUIRE_INPUT(!error && std::filesystem::is_directory(options.to),
                      str(options.to.string(), ": is no folder and cannot be made one"));
-  const bool holds_mixers = std::filesystem::exists(options.to / "mixers.safetensors");
-  const bool holds_model = std::filesystem::exists(options.to / "model.safetensors") ||
-                           std::filesystem::exists(options.to / "model.safetensors.index.json");
+  const bool holds_mixers = std::filesystem::exists(mixers_file(options.to));
   HALO_REQUIRE_INPUT(
-      source.mixers_only ? !holds_model : !holds_mixers,
+      source.mixers_only ? !checkpoints::holds_weights(options.to) : !holds_mixers,
       str(options.to.string(), ": holds ", source.mixers_only ? "a whole model" : "mixers alone",
           ", which would be mixed up with ", source.reference,
           ": give another folder or remove it"));
   if (source.mixers_only) {
-    checkpoints::write_safetensors(options.to / "mixers.safetensors", tensors);
+    checkpoints::write_safetensors(mixers_file(options.to), tensors);
   } else {
     checkpoints::write_weight_files(options.to, tensors);
   }

@@ -15,8 +15,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kMixersFile = "mixers.safetensors";
-
 void warn(const std::string& message) { LOG(WARNING) << message; }
 
 /// A training job's folder, or one of its checkpoints.
@@ -36,7 +34,7 @@ ModelSource open_training(const fs::path& path, const JobFolder& folder,
 
 /// The job that a path belongs to: the folder that holds config.textproto, itself or two above a checkpoint.
 fs::path job_of(const fs::path& path) {
-  const fs::path clean = fs::absolute(path / "").lexically_normal().parent_path();
+  const fs::path clean = normal_path(path);
   return clean.parent_path().filename() == "checkpoints" ? clean.parent_path().parent_path()
                                                          : clean;
 }
@@ -46,8 +44,8 @@ ModelSource open_folder(const fs::path& path) {
   source.reference = path.string();
   source.config = model::read_model_config(path);
   source.tokenizer = path;
-  source.mixers_only = fs::exists(path / kMixersFile);
-  source.weights = model::open_weights(source.mixers_only ? path / kMixersFile : path);
+  source.mixers_only = fs::exists(mixers_file(path));
+  source.weights = model::open_weights(source.mixers_only ? mixers_file(path) : path);
   return source;
 }
 
@@ -68,6 +66,12 @@ void add_samples(Sha256& hash, const model::WeightSource& weights, const std::st
 }
 
 }  // namespace
+
+fs::path mixers_file(const fs::path& folder) { return folder / "mixers.safetensors"; }
+
+fs::path normal_path(const fs::path& path) {
+  return fs::absolute(path / "").lexically_normal().parent_path();
+}
 
 ModelSource open_model(const std::string& reference, const fs::path& output) {
   if (const std::string_view job = referenced_job(reference); !job.empty()) {

@@ -35,6 +35,12 @@ struct ModelSource {
 /// A hash of a model's config and of samples of each of its tensors: tells whether a path still holds the same teacher.
 [[nodiscard]] std::string fingerprint(const ModelSource& source);
 
+/// The file that an exported align job's mixers lie in.
+[[nodiscard]] std::filesystem::path mixers_file(const std::filesystem::path& folder);
+
+/// The path from the root, without "." and ".." and a slash at its end.
+[[nodiscard]] std::filesystem::path normal_path(const std::filesystem::path& path);
+
 /// Copies the tokenizer's files (tokenizer.json and what belongs to it) when the folder has any.
 void copy_tokenizer(const std::filesystem::path& from, const std::filesystem::path& to);
 

@@ -5,7 +5,9 @@
 #include <functional>
 #include <tuple>
 
+#include "checkpoints/checkpoint_folder.h"
 #include "checkpoints/checkpoint_reader.h"
+#include "checkpoints/weight_files.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/halo/select.h"
@@ -13,7 +15,9 @@
 #include "data/token_file.h"
 #include "data/token_file_check.h"
 #include "launch/jobs/architectures.h"
+#include "launch/jobs/batches.h"
 #include "launch/jobs/job_folder.h"
+#include "launch/jobs/model_reference.h"
 
 namespace halo::launch {
 namespace {
@@ -41,28 +45,25 @@ class Inputs {
   void weights(const std::string& path) const {
     if (path.empty()) return;
     require(fs::exists(path), path, "no such file or folder");
-    require(!fs::is_directory(path) || holds_model(path), path, "holds no weights");
+    require(!fs::is_directory(path) || checkpoints::holds_weights(path), path, "holds no weights");
   }
   void model(const std::string& reference) const {
-    if (reference.empty() || !referenced_job(reference).empty()) return;
-    if (architectures_.maker_of(reference) != nullptr) return;
-    require(fs::exists(reference), reference, "no such file or folder");
-    const bool holds = holds_model(reference) ||
-                       fs::exists(fs::path(reference) / "mixers.safetensors") ||
+    if (!is_given(reference)) return;
+    const bool holds = checkpoints::holds_weights(reference) ||
+                       fs::exists(mixers_file(reference)) ||
                        checkpoints::holds_checkpoint(reference);
     require(holds, reference, "holds no weights");
   }
   /// A folder or a config.json alone, to start from fresh weights.
-  void architecture(const std::string& reference) const {
-    if (reference.empty() || !referenced_job(reference).empty()) return;
-    if (architectures_.maker_of(reference) != nullptr) return;
-    require(fs::exists(reference), reference, "no such file or folder");
-  }
+  void architecture(const std::string& reference) const { std::ignore = is_given(reference); }
 
  private:
-  static bool holds_model(const fs::path& folder) {
-    return fs::exists(folder / "model.safetensors") ||
-           fs::exists(folder / "model.safetensors.index.json");
+  /// False for what a job of this config makes; what people give must be there.
+  [[nodiscard]] bool is_given(const std::string& reference) const {
+    if (reference.empty() || !referenced_job(reference).empty()) return false;
+    if (architectures_.maker_of(reference) != nullptr) return false;
+    require(fs::exists(reference), reference, "no such file or folder");
+    return true;
   }
   void require(bool ok, const std::string& path, const char* reason) const {
     HALO_REQUIRE_INPUT(ok, str(path, ": job ", name_, ": ", reason));
@@ -92,10 +93,9 @@ void require_held_out(const proto::Evaluate& evaluate) {
   std::int64_t sequences = 0;
   for (const std::string& path : evaluate.tokens())
     sequences += data::open_token_file(path)->tokens() / evaluate.sequence_length();
-  HALO_REQUIRE_INPUT(
-      evaluate.tokens_size() == 0 || sequences >= evaluate.sequences(),
-      str(evaluate.tokens(0), ": holds ", sequences, " sequences of ", evaluate.sequence_length(),
-          " tokens, ", evaluate.sequences(), " are asked for"));
+  if (evaluate.tokens_size() > 0)
+    require_sequences(evaluate.tokens(0), sequences, evaluate.sequence_length(),
+                      evaluate.sequences());
 }
 
 /// What each job complains of begins with its name.
@@ -126,6 +126,14 @@ void require_selection(const Config& config, const proto::Select& select) {
 }
 
 }  // namespace
+
+bool has_ended(const Config& config, const proto::Job& job) {
+  const JobFolder folder(config.output(), job.name());
+  if (job.has_export_() && !fs::exists(fs::path(job.export_().to()) / "config.json")) return false;
+  if (!job.has_train()) return !job.has_report() && fs::exists(folder.result());
+  return fs::exists(folder.summary()) &&
+         fs::exists(checkpoints::final_folder(folder.checkpoints(), job.train().steps()));
+}
 
 void require_this_build(const Config& config, const proto::Job& job) {
   HALO_REQUIRE_INPUT(config.device() != proto::CUDA,
@@ -213,8 +221,8 @@ std::vector<std::string> run_complaints(const Config& resolved) {
   for (int i = 0; i < resolved.job_size(); ++i) {
     const proto::Job& job = resolved.job(i);
     collect([&] { require_this_build(resolved, job); });
-    collect([&] { require_inputs(resolved, job); });
     collect([&] { refuse_changes(resolved, i); });
+    if (!has_ended(resolved, job)) collect([&] { require_inputs(resolved, job); });
   }
   collect([&] { require_outputs_apart(resolved, job_order(resolved)); });
   return complaints;

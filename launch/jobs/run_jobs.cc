@@ -6,7 +6,6 @@
 #include <set>
 #include <tuple>
 
-#include "checkpoints/checkpoint_folder.h"
 #include "core/base/file.h"
 #include "launch/jobs/hardware.h"
 #include "launch/jobs/job_context.h"
@@ -30,11 +29,11 @@ DType dtype_of(proto::Precision precision) {
   throw Error(str("no such precision: ", static_cast<int>(precision)));
 }
 
-bool has_ended(const proto::Job& job, const JobFolder& folder) {
-  if (job.has_export_() && !fs::exists(fs::path(job.export_().to()) / "config.json")) return false;
-  if (!job.has_train()) return !job.has_report() && fs::exists(folder.result());
-  return fs::exists(folder.summary()) &&
-         fs::exists(checkpoints::final_folder(folder.checkpoints(), job.train().steps()));
+/// What rank 0 sees decides for all ranks, since a folder may look different elsewhere for a moment.
+bool agreed(bool value, comm::Communicator& world) {
+  std::int32_t flag = value ? 1 : 0;
+  world.broadcast(view(&flag, {1}), 0).wait();
+  return flag != 0;
 }
 
 /// Training jobs run on their layout; the others share their work out over all ranks.
@@ -59,7 +58,7 @@ void require_sound(const Config& config, const std::vector<int>& order, comm::Co
     require_this_build(config, job);
     std::ignore = layout_of(job, world.size());
     refuse_changes(config, i);
-    if (has_ended(job, JobFolder(config.output(), job.name()))) continue;
+    if (agreed(has_ended(config, job), world)) continue;
     if (world.rank() == 0) require_inputs(config, job);
     world.barrier().wait();
     require_architecture(config, job);
@@ -72,15 +71,15 @@ void warn_of_older_results(const Config& config, const std::vector<int>& order) 
   std::set<std::string> runs;
   for (const int i : order) {
     const proto::Job& job = config.job(i);
-    const JobFolder folder(config.output(), job.name());
-    if (!has_ended(job, folder)) {
+    if (!has_ended(config, job)) {
       runs.insert(job.name());
       continue;
     }
     for (const std::string& need : job.needs()) {
       if (!runs.contains(need)) continue;
       LOG(WARNING) << "job " << job.name() << " keeps the result that it made from job " << need
-                   << " before: remove " << folder.path().string() << " to make it again";
+                   << " before: remove " << JobFolder(config.output(), job.name()).path().string()
+                   << " to make it again";
       runs.insert(job.name());  // what is made from it is as old
       break;
     }
@@ -103,13 +102,6 @@ JobOutcome run_job(const JobContext& context) {
       break;
   }
   throw InputError(str("job ", context.job.name(), " has no work"));
-}
-
-/// What rank 0 sees decides for all ranks, since a folder may look different elsewhere for a moment.
-bool agreed(bool value, comm::Communicator& world) {
-  std::int32_t flag = value ? 1 : 0;
-  world.broadcast(view(&flag, {1}), 0).wait();
-  return flag != 0;
 }
 
 void say_stopped(const JobContext& context) {
@@ -150,8 +142,7 @@ bool run_jobs(const Config& config, comm::Communicator& world, const std::atomic
   Stream stream(threads_of_rank(config, world));
   for (const int i : order) {
     const proto::Job& job = config.job(i);
-    const JobFolder folder(config.output(), job.name());
-    if (agreed(has_ended(job, folder), world)) continue;
+    if (agreed(has_ended(config, job), world)) continue;
     const parallel::DeviceMesh mesh(world, layout_of(job, world.size()));
     const JobContext context{config, job, i, mesh, stream, stop};
     if (context.stop_agreed() || run_job(context) == JobOutcome::kStopped) {

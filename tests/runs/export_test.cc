@@ -5,7 +5,7 @@
 #include <map>
 
 #include "core/base/file.h"
-#include "tests/runs/golden_case.h"
+#include "tests/runs/trained_golden_case.h"
 
 namespace halo::test {
 namespace {
@@ -14,43 +14,32 @@ namespace fs = std::filesystem;
 using testing::AllOf;
 using testing::HasSubstr;
 
-class ExportTest : public testing::Test {
+class ExportTest : public TrainedGoldenCase {
  protected:
-  void SetUp() override {
-    const ProgramResult made =
-        run_program(train_command(0, {"--config", golden_.config().string(), "--output",
-                                      (folder_ / "made").string(), "--set", "train.steps=1"}));
-    ASSERT_EQ(made.exit_code, 0) << made.output;
-  }
   [[nodiscard]] ProgramResult export_job(const std::string& job, const std::string& to) const {
     return run_program({program("halo").string(), "export", "--from",
                         (folder_ / ("made/" + job)).string(), "--to", (folder_ / to).string()});
   }
-  void expect_refused(const ProgramResult& result, const std::string& holds) const {
-    EXPECT_EQ(result.exit_code, 2) << result.output;
-    EXPECT_THAT(result.output, AllOf(HasSubstr(holds), HasSubstr("give another folder")));
+  /// `other` is not written beside what `first` has left, `again` is.
+  void expect_apart(const std::string& first, const std::string& other, const std::string& again,
+                    const std::string& told, const std::string& not_written) const {
+    ASSERT_EQ(export_job(first, "to").exit_code, 0);
+    const std::string config = read_file(folder_ / "to/config.json");
+    const ProgramResult refused = export_job(other, "to");
+    EXPECT_EQ(refused.exit_code, 2) << refused.output;
+    EXPECT_THAT(refused.output, AllOf(HasSubstr(told), HasSubstr("give another folder")));
+    EXPECT_EQ(read_file(folder_ / "to/config.json"), config);
+    EXPECT_FALSE(fs::exists(folder_ / ("to/" + not_written)));
+    EXPECT_EQ(export_job(again, "to").exit_code, 0) << "its own kind may be written again";
   }
-
-  TestFolder folder_;
-  GoldenCase golden_{"tied", folder_.path()};
 };
 
 TEST_F(ExportTest, AWholeModelIsNotWrittenBesideMixers) {
-  ASSERT_EQ(export_job("align", "to").exit_code, 0);
-  const std::string config = read_file(folder_ / "to/config.json");
-  expect_refused(export_job("distill", "to"), "holds mixers alone");
-  EXPECT_EQ(read_file(folder_ / "to/config.json"), config);
-  EXPECT_FALSE(fs::exists(folder_ / "to/model.safetensors"));
-  EXPECT_EQ(export_job("align", "to").exit_code, 0) << "its own kind may be written again";
+  expect_apart("align", "distill", "align", "holds mixers alone", "model.safetensors");
 }
 
 TEST_F(ExportTest, MixersAreNotWrittenBesideAWholeModel) {
-  ASSERT_EQ(export_job("distill", "to").exit_code, 0);
-  const std::string config = read_file(folder_ / "to/config.json");
-  expect_refused(export_job("align", "to"), "holds a whole model");
-  EXPECT_EQ(read_file(folder_ / "to/config.json"), config);
-  EXPECT_FALSE(fs::exists(folder_ / "to/mixers.safetensors"));
-  EXPECT_EQ(export_job("finetune", "to").exit_code, 0) << "its own kind may be written again";
+  expect_apart("distill", "align", "finetune", "holds a whole model", "mixers.safetensors");
 }
 
 TEST_F(ExportTest, AJobsOwnFolderIsNotWrittenInto) {

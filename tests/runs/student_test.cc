@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "core/base/file.h"
-#include "tests/runs/golden_case.h"
+#include "tests/runs/trained_golden_case.h"
 
 namespace halo::test {
 namespace {
@@ -13,15 +13,8 @@ namespace fs = std::filesystem;
 using testing::HasSubstr;
 
 /// A student with tied embeddings, HypeNet's own blocks, and attention in layers 1 and 3.
-class WholeStudentTest : public testing::Test {
+class WholeStudentTest : public TrainedGoldenCase {
  protected:
-  void SetUp() override {
-    const ProgramResult made =
-        run_program(train_command(0, {"--config", golden_.config().string(), "--output",
-                                      (folder_ / "made").string(), "--set", "train.steps=1"}));
-    ASSERT_EQ(made.exit_code, 0) << made.output;
-  }
-
   /// A DISTILL job that says `fields` of its student.
   [[nodiscard]] ProgramResult distill_again(const std::string& fields) const {
     const std::string config =
@@ -35,8 +28,6 @@ class WholeStudentTest : public testing::Test {
                                          "--output", again_.parent_path().string()}));
   }
 
-  TestFolder folder_;
-  GoldenCase golden_{"tied", folder_.path()};
   fs::path student_ = folder_ / "made/distill", again_ = folder_ / "out/again";
 };
 
