@@ -13,7 +13,6 @@
 namespace halo::kernels::cpu {
 namespace {
 
-constexpr std::int64_t kExpCost = 8;  // of an element, against an addition's 1
 constexpr std::int64_t kSumLength =
     1024;  // elements summed in T before their sum is added in float64
 
