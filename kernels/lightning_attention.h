@@ -12,9 +12,9 @@ namespace halo::kernels {
 struct LightningOptions {
   std::vector<double> slopes;  // one a query head, >= 0
   double scale = 1.0;          // K^-1/2
-  TensorView
-      document_start;  // (T, B) int32: index of the first token of each token's document, or empty. The state is
-  // reset at t = document_start[t, b]; a value < 0 continues the incoming state.
+  /// (T, B) int32: index of the first token of each token's document, or empty. The state is reset at
+  /// t = document_start[t, b]; a value < 0 continues the incoming state.
+  TensorView document_start;
 };
 
 /// Linear attention with a constant decay a head, in chunks:

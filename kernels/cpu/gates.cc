@@ -27,8 +27,6 @@ void for_each_element(const TensorView& like, std::int64_t cost, Stream& stream,
                  [&](std::int64_t, std::int64_t begin, std::int64_t end) { body(begin, end); });
 }
 
-constexpr std::int64_t kExpCost = 8;  // of an element, against an addition's 1
-
 /// y = f(a, b).
 template <class Function>
 void elementwise(const TensorView& y, const TensorView& a, const TensorView& b, Stream& stream,

@@ -14,7 +14,6 @@ namespace halo::kernels::cpu {
 
 // Rows of logits: what the losses over whole and over split vocabularies share.
 
-inline constexpr std::int64_t kExpCost = 8;  // of an element, against an addition's 1
 inline constexpr std::int64_t kSumLength =
     1024;  // elements summed in T before their sum is added in float64
 

@@ -335,7 +335,7 @@ void calls_are_recorded(Communicator& world) {
       << calls;
 }
 
-constexpr Case kCases[] = {
+constexpr Case kCollectiveCases[] = {
     {"AllReduceInRankOrder", all_reduce_in_rank_order},
     {"ReduceScatterOfUnevenCounts", reduce_scatter_of_uneven_counts},
     {"AllGatherOfUnevenCounts", all_gather_of_uneven_counts},
@@ -355,6 +355,6 @@ constexpr Case kCases[] = {
 
 }  // namespace
 
-std::span<const Case> collective_cases() { return kCases; }
+std::span<const Case> collective_cases() { return kCollectiveCases; }
 
 }  // namespace halo::comm

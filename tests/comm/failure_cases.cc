@@ -158,7 +158,7 @@ void too_many_unfinished_calls_are_refused(Communicator& world) {
   world.barrier().wait();
 }
 
-constexpr Case kCases[] = {
+constexpr Case kFailureCases[] = {
     {"AbortEndsTheWaitsOfAll", abort_ends_the_waits_of_all},
     {"AbortReachesThoseWhoComeLateAndSplits", abort_reaches_those_who_come_late_and_splits},
     {"AbortLeavesBrothersAlone", abort_leaves_brothers_alone},
@@ -170,6 +170,6 @@ constexpr Case kCases[] = {
 
 }  // namespace
 
-std::span<const Case> failure_cases() { return kCases; }
+std::span<const Case> failure_cases() { return kFailureCases; }
 
 }  // namespace halo::comm

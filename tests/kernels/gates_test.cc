@@ -12,11 +12,6 @@ double sigmoid(double x) {
   return x >= 0 ? 1 / (1 + std::exp(-x)) : std::exp(x) / (1 + std::exp(x));
 }
 
-template <class T>
-TensorView flat(std::vector<T>& values) {
-  return view(values.data(), {std::ssize(values)});
-}
-
 /// Three operands and the results of every gate in T.
 template <class T>
 struct Gates {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/base/rng.h"
+#include "core/base/tensor_view.h"
 
 namespace halo::kernels {
 
@@ -27,6 +28,12 @@ template <class T = double>
 template <class T = double>
 [[nodiscard]] std::vector<T> poisoned(std::int64_t n) {
   return std::vector<T>(static_cast<std::size_t>(n), std::numeric_limits<T>::quiet_NaN());
+}
+
+/// All of `values` in one dimension.
+template <class T>
+[[nodiscard]] TensorView flat(std::vector<T>& values) {
+  return view(values.data(), {std::ssize(values)});
 }
 
 /// Another type's rounding of the same values.

@@ -15,14 +15,14 @@ std::size_t index(std::int64_t i) { return static_cast<std::size_t>(i); }
 
 /// Inputs and outputs of one call in one dtype, outputs poisoned. States are random, so nothing starts at zero.
 template <class T>
-struct Problem {
+struct LightningProblem {
   Dims d;
   LightningOptions options;
   std::vector<T> q, k, v, d_o, state_in, dstate_out;
   std::vector<T> o, state_out, dq, dk, dv, dstate_in;
   std::vector<std::int32_t> starts;  // empty: no documents
 
-  explicit Problem(const Dims& dims)
+  explicit LightningProblem(const Dims& dims)
       : d(dims),
         q(random_values<T>(d.T * d.B * d.H * d.K, "q")),
         k(random_values<T>(d.T * d.B * d.G * d.K, "k")),
@@ -65,7 +65,7 @@ struct Reference {
   std::vector<double> o, state_out, dq, dk, dv, dstate_in;
 
   template <class T>
-  explicit Reference(const Problem<T>& x)
+  explicit Reference(const LightningProblem<T>& x)
       : o(x.q.size(), 0.0),
         state_out(x.state_in.size(), 0.0),
         dq(x.q.size(), 0.0),
@@ -78,7 +78,7 @@ struct Reference {
 
  private:
   template <class T>
-  void head(const Problem<T>& x, std::int64_t b, std::int64_t h) {
+  void head(const LightningProblem<T>& x, std::int64_t b, std::int64_t h) {
     const std::int64_t K = x.d.K, size = K * K, first = (b * x.d.H + h) * size;
     const double lambda = std::exp(-x.options.slopes[index(h)]), s = x.options.scale;
     const auto query = [&](std::int64_t t) { return ((t * x.d.B + b) * x.d.H + h) * K; };
@@ -131,7 +131,7 @@ double bound(const Dims& d) {
 }
 
 template <class T>
-void expect_matches_reference(Problem<T>& x, int threads) {
+void expect_matches_reference(LightningProblem<T>& x, int threads) {
   SCOPED_TRACE(str("T ", x.d.T, " B ", x.d.B, " H ", x.d.H, " G ", x.d.G, " K ", x.d.K, " of ",
                    sizeof(T), " bytes"));
   Stream stream(threads);
@@ -154,9 +154,9 @@ TEST(LightningAttentionTest, MatchesTheRecurrenceAtOddSizes) {
       {200, 2, 6, 2, 24}, {600, 1, 2, 1, 16}  // few heads, many chunks
   };
   for (const Dims& dims : cases) {
-    Problem<double> wide(dims);
+    LightningProblem<double> wide(dims);
     expect_matches_reference(wide, 2);
-    Problem<float> narrow(dims);
+    LightningProblem<float> narrow(dims);
     expect_matches_reference(narrow, 2);
   }
 }
@@ -182,19 +182,19 @@ void set_documents(std::vector<std::int32_t>& starts, const Dims& d, std::int64_
 
 TEST(LightningAttentionTest, ResetsTheStateAtDocuments) {
   const Dims dims{200, 4, 4, 2, 16};
-  Problem<double> x(dims);
+  LightningProblem<double> x(dims);
   set_documents(x.starts, dims, 0, {1, 5, 63, 64, 65, 199});
   set_documents(x.starts, dims, 1, {0, 128});
   set_documents(x.starts, dims, 2, {70, 100});
   expect_matches_reference(x, 2);  // batch element 3 goes on from state_in
-  Problem<double> few_heads({600, 1, 2, 1, 16});
+  LightningProblem<double> few_heads({600, 1, 2, 1, 16});
   set_documents(few_heads.starts, few_heads.d, 0, {100, 448, 500});
   expect_matches_reference(few_heads, 2);
 }
 
 TEST(LightningAttentionTest, GradientsAreTheDerivatives) {
   for (const bool documents : {false, true}) {
-    Problem<double> x({70, 2, 4, 2, 8});
+    LightningProblem<double> x({70, 2, 4, 2, 8});
     if (documents) {
       set_documents(x.starts, x.d, 0, {3, 40, 66});
       set_documents(x.starts, x.d, 1, {64});
@@ -214,11 +214,11 @@ TEST(LightningAttentionTest, GradientsAreTheDerivatives) {
 
 TEST(LightningAttentionTest, TwoHalvesWithTheStateBetweenEqualTheWhole) {
   constexpr std::int64_t T = 131, kHalf = 50;
-  Problem<double> whole({T, 2, 4, 2, 16}), halves({T, 2, 4, 2, 16});
+  LightningProblem<double> whole({T, 2, 4, 2, 16}), halves({T, 2, 4, 2, 16});
   Stream stream(2);
   whole.forward(stream);
   whole.backward(stream);
-  Problem<double>& x = halves;
+  LightningProblem<double>& x = halves;
   std::vector<double> between = poisoned(std::ssize(x.state_in)), dbetween = between;
   const auto cut = [&](const TensorView& v, bool second) {
     return second ? v.slice(0, kHalf, T) : v.slice(0, 0, kHalf);
@@ -249,13 +249,13 @@ TEST(LightningAttentionTest, TwoHalvesWithTheStateBetweenEqualTheWhole) {
 
 TEST(LightningAttentionTest, AnEmptyStateIsAZeroStateAndNoneNeedBeWritten) {
   for (const Dims& dims : {Dims{70, 2, 4, 2, 16}, Dims{600, 1, 1, 1, 16}}) {
-    Problem<double> zero(dims), empty(dims);
+    LightningProblem<double> zero(dims), empty(dims);
     std::fill(zero.state_in.begin(), zero.state_in.end(), 0.0);
     std::fill(zero.dstate_out.begin(), zero.dstate_out.end(), 0.0);
     Stream stream(2);
     zero.forward(stream);
     zero.backward(stream);
-    Problem<double>& x = empty;
+    LightningProblem<double>& x = empty;
     lightning_attention(x.queries(x.o), {}, x.queries(x.q), x.keys(x.k), x.keys(x.v), {}, x.options,
                         stream);
     lightning_attention_backward({x.queries(x.dq), x.keys(x.dk), x.keys(x.dv), {}},
@@ -270,7 +270,7 @@ TEST(LightningAttentionTest, AnEmptyStateIsAZeroStateAndNoneNeedBeWritten) {
 
 TEST(LightningAttentionTest, ReadsAndWritesStridedViews) {
   constexpr std::int64_t T = 70, B = 2, H = 4, G = 2, K = 16, kHeads = H + 2 * G;
-  Problem<double> x({T, B, H, G, K});
+  LightningProblem<double> x({T, B, H, G, K});
   std::vector<double> fused(T * B * kHeads * K, 0.0), gradient = poisoned(T * B * kHeads * K);
   std::vector<double> wide_o = poisoned(T * B * 2 * H * K);
   const auto part = [&](std::vector<double>& all, std::int64_t first, std::int64_t heads) {
@@ -301,12 +301,12 @@ TEST(LightningAttentionTest, ReadsAndWritesStridedViews) {
 
 TEST(LightningAttentionTest, BitsDoNotDependOnTheThreads) {
   for (const Dims& dims : {Dims{200, 2, 4, 2, 32}, Dims{600, 1, 2, 1, 16}}) {
-    Problem<float> one(dims);
+    LightningProblem<float> one(dims);
     Stream single(1);
     one.forward(single);
     one.backward(single);
     for (const int threads : {2, 3, 4}) {
-      Problem<float> more(dims);
+      LightningProblem<float> more(dims);
       Stream stream(threads);
       more.forward(stream);
       more.backward(stream);
@@ -321,7 +321,7 @@ TEST(LightningAttentionTest, BitsDoNotDependOnTheThreads) {
 }
 
 TEST(LightningAttentionTest, SteepSlopesUnderflowToZeroAndNeverOverflow) {
-  Problem<float> x({200, 1, 1, 1, 16});
+  LightningProblem<float> x({200, 1, 1, 1, 16});
   for (const double slope : {0.0, 1.0, 50.0}) {  // e^(50 * 64) is past any float
     x.options.slopes = {slope};
     expect_matches_reference(x, 1);
@@ -330,7 +330,7 @@ TEST(LightningAttentionTest, SteepSlopesUnderflowToZeroAndNeverOverflow) {
 
 TEST(LightningAttentionTest, RefusesWhatDoesNotFit) {
   Stream stream(1);
-  Problem<float> x({4, 1, 4, 2, 8});
+  LightningProblem<float> x({4, 1, 4, 2, 8});
   const auto run = [&](TensorView o, TensorView k, TensorView state_in) {
     lightning_attention(o, x.states(x.state_out), x.queries(x.q), k, x.keys(x.v), state_in,
                         x.with_documents(), stream);

@@ -18,10 +18,6 @@ template <class T>
 TensorView rows(std::vector<T>& values, std::int64_t N) {
   return view(values.data(), {N, N == 0 ? 1 : std::ssize(values) / N});
 }
-template <class T>
-TensorView flat(std::vector<T>& values) {
-  return view(values.data(), {std::ssize(values)});
-}
 
 /// softmax of one row, plainly, and log sum exp.
 struct Softmax {

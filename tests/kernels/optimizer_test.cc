@@ -7,11 +7,6 @@ namespace halo::kernels {
 namespace {
 
 template <class T>
-TensorView flat(std::vector<T>& values) {
-  return view(values.data(), {std::ssize(values)});
-}
-
-template <class T>
 struct Moments {
   std::vector<T> master, m, v;
   explicit Moments(std::int64_t n)

@@ -12,11 +12,11 @@ constexpr double kEps = 1e-6;
 
 /// One case's operands, in T, and the plain float64 formulas.
 template <class T>
-struct Problem {
+struct NormProblem {
   std::int64_t N, D;
   std::vector<T> x, weight, dy, y, inv_rms;
 
-  Problem(std::int64_t rows, std::int64_t columns)
+  NormProblem(std::int64_t rows, std::int64_t columns)
       : N(rows),
         D(columns),
         x(random_values<T>(N * D, "x")),
@@ -51,7 +51,7 @@ struct Gradients {
 };
 
 template <class T>
-Gradients plain_gradients(const Problem<T>& p) {
+Gradients plain_gradients(const NormProblem<T>& p) {
   const auto D = static_cast<std::size_t>(p.D);
   Gradients g{.dx = {},
               .dx_size = {},
@@ -90,7 +90,7 @@ TYPED_TEST(RmsNormTest, NormalisesRows) {
   Stream stream(2);
   for (const std::int64_t N : kRows) {
     for (const std::int64_t D : kColumns) {
-      Problem<TypeParam> p(N, D);
+      NormProblem<TypeParam> p(N, D);
       p.forward(stream);
       std::vector<double> expected, size, scales;
       for (std::int64_t n = 0; n < N; ++n) {
@@ -111,7 +111,7 @@ TYPED_TEST(RmsNormTest, NormalisesRows) {
 // A single running sum of 4096 equal squares drifts by dozens of units; runs of vectors must not.
 TEST(RmsNorm, Float32SumsOfLongRowsAreExact) {
   Stream stream(1);
-  Problem<float> p(1, 4096);
+  NormProblem<float> p(1, 4096);
   std::fill(p.x.begin(), p.x.end(), 1.1f);
   p.forward(stream);
   const double expected = p.scale(0);
@@ -124,7 +124,7 @@ TYPED_TEST(RmsNormTest, GradientsEqualThePlainFormulas) {
   for (const std::int64_t N : kRows) {
     for (const std::int64_t D : kColumns) {
       SCOPED_TRACE(str("N=", N, " D=", D));
-      Problem<T> p(N, D);
+      NormProblem<T> p(N, D);
       p.forward(stream);
       const Gradients expected = plain_gradients(p);
       // inv_rms is off by D/8 + 5 units, cubed; the dot product by D/4; some 8 products and sums more.
@@ -155,7 +155,7 @@ TYPED_TEST(RmsNormTest, GradientsEqualThePlainFormulas) {
 TEST(RmsNorm, GradientsAreDerivatives) {
   Stream stream(1);
   for (const auto& [N, D] : {std::pair{1, 1}, {2, 3}, {7, 16}, {1, 257}}) {
-    Problem<double> p(N, D);
+    NormProblem<double> p(N, D);
     for (double& value : p.x)
       value += value < 0 ? -0.5 : 0.5;  // curvature grows as 1 / x^3 at D = 1
     p.forward(stream);
@@ -174,7 +174,7 @@ TEST(RmsNorm, GradientsAreDerivatives) {
 TYPED_TEST(RmsNormTest, WorksInPlace) {
   using T = TypeParam;
   Stream stream(2);
-  Problem<T> p(65, 257);
+  NormProblem<T> p(65, 257);
   p.forward(stream);
   auto dx = poisoned<T>(p.N * p.D);
   std::vector<T> dweight(p.weight.size()), dweight_in_place(p.weight.size());
@@ -194,7 +194,7 @@ TYPED_TEST(RmsNormTest, WorksInPlace) {
 TYPED_TEST(RmsNormTest, BitsDoNotDependOnTheThreads) {
   using T = TypeParam;
   for (const auto& [N, D] : {std::pair{5003, 16}, {131, 257}}) {
-    Problem<T> p(N, D);
+    NormProblem<T> p(N, D);
     expect_same_bits([&](Stream& stream) {
       p.forward(stream);
       auto dx = poisoned<T>(p.N * p.D);

@@ -16,13 +16,13 @@ std::size_t index(std::int64_t i) { return static_cast<std::size_t>(i); }
 
 /// Inputs and outputs of one call in one dtype, outputs poisoned.
 template <class T>
-struct Problem {
+struct SoftmaxProblem {
   Dims d;
   double scale;
   std::vector<T> q, k, v, d_o, o, lse, dq, dk, dv;
   std::vector<std::int32_t> first_key;  // empty: no document mask
 
-  explicit Problem(const Dims& dims)
+  explicit SoftmaxProblem(const Dims& dims)
       : d(dims),
         scale(1 / std::sqrt(static_cast<double>(d.K))),
         q(random_values<T>(d.T * d.B * d.H * d.K, "q")),
@@ -63,7 +63,7 @@ struct Reference {
   std::vector<double> o, lse, dq, dk, dv;
 
   template <class T>
-  explicit Reference(const Problem<T>& x)
+  explicit Reference(const SoftmaxProblem<T>& x)
       : o(x.q.size(), 0.0),
         lse(x.lse.size(), -std::numeric_limits<double>::infinity()),
         dq(x.q.size(), 0.0),
@@ -76,7 +76,7 @@ struct Reference {
 
  private:
   template <class T>
-  void row(const Problem<T>& x, std::int64_t t, std::int64_t b, std::int64_t h) {
+  void row(const SoftmaxProblem<T>& x, std::int64_t t, std::int64_t b, std::int64_t h) {
     const auto [begin, end] = x.visible(t, b);
     if (begin >= end) return;
     const std::int64_t K = x.d.K, g = h * x.d.G / x.d.H, r = (t * x.d.B + b) * x.d.H + h;
@@ -121,7 +121,7 @@ double bound(const Dims& d) {
 }
 
 template <class T>
-void expect_matches_reference(Problem<T>& x, int threads) {
+void expect_matches_reference(SoftmaxProblem<T>& x, int threads) {
   SCOPED_TRACE(str("T ", x.d.T, " S ", x.d.S, " B ", x.d.B, " H ", x.d.H, " G ", x.d.G, " K ",
                    x.d.K, " offset ", x.d.offset, " of ", sizeof(T), " bytes"));
   Stream stream(threads);
@@ -152,26 +152,26 @@ TEST(SoftmaxAttentionTest, MatchesThePlainFormulaAtOddSizes) {
       {40, 10, 1, 2, 1, 16, 0},     // fewer keys than queries
   };
   for (const Dims& dims : cases) {
-    Problem<double> wide(dims);
+    SoftmaxProblem<double> wide(dims);
     expect_matches_reference(wide, 2);
-    Problem<float> narrow(dims);
+    SoftmaxProblem<float> narrow(dims);
     expect_matches_reference(narrow, 2);
   }
 }
 
 TEST(SoftmaxAttentionTest, CutsTheKeysOfFewLongHeadsIntoPieces) {
-  Problem<double> x({2100, 2100, 1, 1, 1, 16});
+  SoftmaxProblem<double> x({2100, 2100, 1, 1, 1, 16});
   expect_matches_reference(x, 2);
 }
 
 TEST(SoftmaxAttentionTest, ManyHeadsMayShareOneKeyHead) {
-  Problem<double> x({70, 70, 1, 48, 1, 16});
+  SoftmaxProblem<double> x({70, 70, 1, 48, 1, 16});
   expect_matches_reference(x, 2);
 }
 
 TEST(SoftmaxAttentionTest, GradientsAreTheDerivatives) {
   for (const bool documents : {false, true}) {
-    Problem<double> x({19, 23, 2, 4, 2, 8, 4});
+    SoftmaxProblem<double> x({19, 23, 2, 4, 2, 8, 4});
     if (documents) {
       for (std::int32_t t = 0; t < 19; ++t) {
         x.first_key.push_back(t < 7 ? 0 : 11);
@@ -194,7 +194,7 @@ TEST(SoftmaxAttentionTest, GradientsAreTheDerivatives) {
 TEST(SoftmaxAttentionTest, ReadsAndWritesStridedViews) {
   // q, k, v as slices of one row of projections, o inside a wider tensor.
   constexpr std::int64_t T = 70, B = 2, H = 4, G = 2, K = 16, kRow = (H + 2 * G) * K;
-  Problem<double> x({T, T, B, H, G, K});
+  SoftmaxProblem<double> x({T, T, B, H, G, K});
   std::vector<double> fused(T * B * kRow, 0.0), wide_o = poisoned(T * B * 2 * H * K);
   const auto part = [&](std::vector<double>& all, std::int64_t row, std::int64_t first,
                         std::int64_t heads) {
@@ -223,7 +223,7 @@ TEST(SoftmaxAttentionTest, ReadsAndWritesStridedViews) {
 
 TEST(SoftmaxAttentionTest, SecondHalfAfterACacheEqualsTheWhole) {
   constexpr std::int64_t T = 131, kHalf = 60, B = 2, H = 4, G = 2, K = 24;
-  Problem<double> whole({T, T, B, H, G, K});
+  SoftmaxProblem<double> whole({T, T, B, H, G, K});
   Stream stream(2);
   whole.forward(stream);
   std::vector<double> o = poisoned(std::ssize(whole.o)), lse = poisoned(std::ssize(whole.lse));
@@ -241,12 +241,12 @@ TEST(SoftmaxAttentionTest, SecondHalfAfterACacheEqualsTheWhole) {
 TEST(SoftmaxAttentionTest, DocumentsAreSeparateSequences) {
   constexpr std::int64_t T = 200, B = 1, H = 2, G = 1, K = 16;
   constexpr std::int64_t kStarts[] = {0, 1, 65, 130, T};
-  Problem<double> packed({T, T, B, H, G, K});
+  SoftmaxProblem<double> packed({T, T, B, H, G, K});
   for (std::size_t i = 0; i + 1 < std::size(kStarts); ++i)
     packed.first_key.insert(packed.first_key.end(), index(kStarts[i + 1] - kStarts[i]),
                             static_cast<std::int32_t>(kStarts[i]));
   expect_matches_reference(packed, 2);
-  Problem<double> apart({T, T, B, H, G, K});
+  SoftmaxProblem<double> apart({T, T, B, H, G, K});
   Stream stream(2);
   for (std::size_t i = 0; i + 1 < std::size(kStarts); ++i) {
     const auto cut = [&](const TensorView& x) { return x.slice(0, kStarts[i], kStarts[i + 1]); };
@@ -266,7 +266,7 @@ TEST(SoftmaxAttentionTest, DocumentsAreSeparateSequences) {
 }
 
 TEST(SoftmaxAttentionTest, AQueryThatSeesNoKeyGivesZeroAndNoGradient) {
-  Problem<double> x({4, 4, 1, 1, 1, 16});
+  SoftmaxProblem<double> x({4, 4, 1, 1, 1, 16});
   x.first_key = {0, 3, 2, 0};  // query 1 would need key 3
   expect_matches_reference(x, 1);
   for (std::size_t i = 16; i < 32; ++i) {
@@ -274,20 +274,20 @@ TEST(SoftmaxAttentionTest, AQueryThatSeesNoKeyGivesZeroAndNoGradient) {
     EXPECT_EQ(x.dq[i], 0.0);
   }
   EXPECT_EQ(x.lse[1], -std::numeric_limits<double>::infinity());
-  Problem<float> no_keys({3, 0, 2, 2, 1, 8});
+  SoftmaxProblem<float> no_keys({3, 0, 2, 2, 1, 8});
   expect_matches_reference(no_keys, 1);
-  Problem<float> no_queries({0, 3, 2, 2, 1, 8});
+  SoftmaxProblem<float> no_queries({0, 3, 2, 2, 1, 8});
   expect_matches_reference(no_queries, 1);
 }
 
 TEST(SoftmaxAttentionTest, BitsDoNotDependOnTheThreads) {
   for (const Dims& dims : {Dims{200, 200, 2, 4, 2, 32}, Dims{2100, 2100, 1, 1, 1, 16}}) {
-    Problem<float> one(dims);
+    SoftmaxProblem<float> one(dims);
     Stream single(1);
     one.forward(single);
     one.backward(single);
     for (const int threads : {2, 3, 4}) {
-      Problem<float> more(dims);
+      SoftmaxProblem<float> more(dims);
       Stream stream(threads);
       more.forward(stream);
       more.backward(stream);
@@ -301,7 +301,7 @@ TEST(SoftmaxAttentionTest, BitsDoNotDependOnTheThreads) {
 }
 
 TEST(SoftmaxAttentionTest, LargeLogitsStayFinite) {
-  Problem<float> x({40, 40, 1, 1, 1, 16});
+  SoftmaxProblem<float> x({40, 40, 1, 1, 1, 16});
   for (float& value : x.q) value *= 1e4f;  // logits of +-1e5: probabilities are 0 or 1
   Stream stream(1);
   x.forward(stream);
@@ -312,7 +312,7 @@ TEST(SoftmaxAttentionTest, LargeLogitsStayFinite) {
 }
 
 TEST(SoftmaxAttentionTest, NaNInAQueryIsSeenInItsOutput) {
-  Problem<float> x({40, 40, 1, 1, 1, 16});
+  SoftmaxProblem<float> x({40, 40, 1, 1, 1, 16});
   x.q[20 * 16 + 3] = std::nanf("");
   Stream stream(1);
   x.forward(stream);
@@ -322,7 +322,7 @@ TEST(SoftmaxAttentionTest, NaNInAQueryIsSeenInItsOutput) {
 
 TEST(SoftmaxAttentionTest, RefusesWhatDoesNotFit) {
   Stream stream(1);
-  Problem<float> x({4, 4, 1, 4, 2, 8});
+  SoftmaxProblem<float> x({4, 4, 1, 4, 2, 8});
   const auto run = [&](TensorView o, TensorView lse, TensorView k, TensorView v,
                        const AttentionMask& mask, double scale = 1) {
     softmax_attention(o, lse, x.queries(x.q), k, v, scale, mask, stream);

@@ -8,6 +8,7 @@
 #include "checkpoints/safetensors_writer.h"
 #include "core/base/file.h"
 #include "data/token_file.h"
+#include "tests/runs/read_values.h"
 
 namespace halo::test {
 namespace {
@@ -22,13 +23,6 @@ std::string job(const std::string& name, const std::string& stage, const std::st
       "\" sequence_length: ", length, " first_sample: 0 } batch { sequences: ", sequences,
       " micro_sequences: 1 } steps: 8\n  optimizer { lr: ", lr,
       " min_lr: 1e-5 schedule: COSINE warmup_steps: 2 } checkpoint { every_steps: 3 } } }\n");
-}
-
-std::vector<double> read_all(const checkpoints::SafetensorsFile& file, const std::string& name) {
-  const Shape shape = file.tensor(name).shape;
-  std::vector<double> values(static_cast<std::size_t>(shape.elements()));
-  file.read(name, parallel::whole(shape), view(values.data(), shape));
-  return values;
 }
 
 }  // namespace
@@ -93,7 +87,7 @@ checkpoints::SafetensorsFile GoldenCase::expected(const std::string& file) const
 
 std::vector<double> GoldenCase::expected_series(const std::string& stage,
                                                 const std::string& name) const {
-  return read_all(expected(stage), name);
+  return read_values(expected(stage), name);
 }
 
 bool rounds_to(double value, float stored) {
@@ -110,7 +104,8 @@ void expect_rounded_equal(const checkpoints::SafetensorsFile& actual,
     if (!t.name.starts_with(prefix)) continue;
     const std::string name = t.name.substr(prefix.size());
     ASSERT_TRUE(actual.contains(name)) << name << " is missing in " << actual.name();
-    const std::vector<double> ours = read_all(actual, name), theirs = read_all(expected, t.name);
+    const std::vector<double> ours = read_values(actual, name),
+                              theirs = read_values(expected, t.name);
     ASSERT_EQ(ours.size(), theirs.size()) << name;
     ++compared;
     for (std::size_t i = 0; i < ours.size(); ++i) {

@@ -10,6 +10,7 @@
 
 #include "core/base/file.h"
 #include "launch/metrics.h"
+#include "tests/runs/read_values.h"
 
 namespace halo::test {
 namespace {
@@ -26,13 +27,6 @@ bool close(double a, double b, double tolerance) {
   return tolerance == 0.0 ? a == b : std::fabs(a - b) <= tolerance * std::fabs(b);
 }
 
-std::vector<double> read_all(const checkpoints::SafetensorsFile& file, const std::string& name) {
-  const Shape shape = file.tensor(name).shape;
-  std::vector<double> values(static_cast<std::size_t>(shape.elements()));
-  file.read(name, parallel::whole(shape), view(values.data(), shape));
-  return values;
-}
-
 double norm(const std::vector<double>& values) {
   double squares = 0.0;
   for (const double value : values) squares += value * value;
@@ -44,8 +38,8 @@ void expect_equal_tensor(const checkpoints::SafetensorsFile& file,
                          const checkpoints::SafetensorsFile& other, const std::string& name,
                          double tolerance) {
   ASSERT_TRUE(file.contains(name)) << name;
-  std::vector<double> a = read_all(file, name);
-  const std::vector<double> b = read_all(other, name);
+  std::vector<double> a = read_values(file, name);
+  const std::vector<double> b = read_values(other, name);
   ASSERT_EQ(a.size(), b.size()) << name;
   if (tolerance == 0.0) {
     EXPECT_EQ(a, b) << name;
