@@ -35,7 +35,16 @@ void require_inputs(std::string_view op, const LightningForward& x,
     require_strided_operand(op, "document_start", options.document_start, {T, B}, DType::kInt32,
                             device);
   require_decays(op, H, options);
-  require_device(op, device);
+}
+
+/// Whether the op ends here, its work counted: `passes` times what the chunked forward pass multiplies.
+bool lightning_counted(std::string_view op, double passes, const LightningForward& x,
+                       Stream& stream) {
+  constexpr double kChunk = 64;  // tokens of it see each other, the others a state
+  const auto K = static_cast<double>(x.q.dim(3));
+  const double flops = passes * static_cast<double>(x.q.size()) * (4 * K + 2 * kChunk);
+  return counted(op, KernelWork::Kind::kAttention, flops, {x.q, x.k, x.v, x.q}, stream) &&
+         x.q.dtype == DType::kBFloat16;  // the CPU's bodies know how much memory they take
 }
 
 }  // namespace
@@ -61,6 +70,7 @@ void lightning_attention(TensorView o, TensorView state_out, TensorView q, Tenso
   if (!state_out.empty())
     require_strided_operand(kOp, "state_out", state_out, {q.dim(1), q.dim(2), q.dim(3), q.dim(3)},
                             wide_dtype(q.dtype), q.device);
+  if (lightning_counted(kOp, 1, {q, k, v, state_in}, stream)) return;
   cpu::lightning_attention(o, state_out, q, k, v, state_in, options, stream);
 }
 
@@ -80,6 +90,7 @@ void lightning_attention_backward(const LightningGradients& gradients, TensorVie
   if (!gradients.dstate_in.empty())
     require_strided_operand(kOp, "dstate_in", gradients.dstate_in, state, wide_dtype(q.dtype),
                             q.device);
+  if (lightning_counted(kOp, 2.5, forward, stream)) return;
   cpu::lightning_attention_backward(gradients, d_o, dstate_out, forward, options, stream);
 }
 
@@ -91,7 +102,7 @@ void lightning_carry_state(TensorView out, TensorView in, TensorView own, Tensor
   require_operand(kOp, "in", in, out.shape, out.dtype, out.device);
   require_operand(kOp, "own", own, out.shape, out.dtype, out.device);
   require_operand(kOp, "kept", kept, {out.dim(0), out.dim(1)}, out.dtype, out.device);
-  require_device(kOp, out.device);
+  if (counted(kOp, {out, in, own}, stream)) return;
   cpu::lightning_carry_state(out, in, own, kept, stream);
 }
 
@@ -101,6 +112,7 @@ void lightning_add_state(TensorView o, TensorView q, TensorView state,
   require_inputs(kOp, {q, q, q, state}, options);
   require_strided_operand(kOp, "o", o, q.shape, q.dtype, q.device);
   HALO_REQUIRE(!state.empty(), str(kOp, ": no state"));
+  if (counted(kOp, {o, o, q, state}, stream)) return;
   cpu::lightning_add_state(o, q, state, options, stream);
 }
 
@@ -121,7 +133,7 @@ void lightning_add_state_gradient(TensorView dk, TensorView dv, TensorView k, Te
   if (!options.document_start.empty())
     require_strided_operand(kOp, "document_start", options.document_start, {T, B}, DType::kInt32,
                             k.device);
-  require_device(kOp, k.device);
+  if (counted(kOp, {dk, dk, dv, dv, k, v, dstate}, stream)) return;
   cpu::lightning_add_state_gradient(dk, dv, k, v, dstate, options, stream);
 }
 

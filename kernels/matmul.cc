@@ -31,7 +31,9 @@ void matmul(TensorView c, TensorView a, TensorView b, const Matmul& options, Str
   HALO_REQUIRE(left.columns == right.rows && c.dim(0) == left.rows && c.dim(1) == right.columns,
                str("matmul: (", left.rows, ", ", left.columns, ") times (", right.rows, ", ",
                    right.columns, ") is no ", to_string(c.shape)));
-  require_device("matmul", c.device);
+  const double flops = 2.0 * static_cast<double>(left.rows) * static_cast<double>(left.columns) *
+                       static_cast<double>(right.columns);
+  if (counted("matmul", KernelWork::Kind::kMatmul, flops, {c, a, b}, stream)) return;
   cpu::matmul(c, a, b, options, stream);
 }
 

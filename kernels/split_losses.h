@@ -1,5 +1,6 @@
 #pragma once
 #include "core/base/stream.h"
+#include "kernels/vocabulary_part.h"
 
 namespace halo::kernels {
 
@@ -21,14 +22,14 @@ void split_kl_sums(TensorView sums, TensorView student, TensorView teacher,
                                    TensorView counted, double gradient_scale, Stream& stream);
 
 /// sums (N, 2) float64, to be added over the ranks: of e^(logit - maximum), and the label's logit - maximum on the rank
-/// that has its column. labels (N) int32 count from this rank's first column; others than [0, V_r) are not here. With
-/// `gradient` logits (N, V_r) are overwritten with e^(logit - maximum).
+/// that has its column. labels (N) int32 in the whole vocabulary, -1 for none; logits (N, V_r) are its columns from
+/// part.first on, and with `gradient` are overwritten with e^(logit - maximum).
 void split_ce_sums(TensorView sums, TensorView logits, TensorView labels, TensorView maxima,
-                   bool gradient, Stream& stream);
+                   const VocabularyPart& part, bool gradient, Stream& stream);
 /// From the sums over all columns: with `gradient` logits, as split_ce_sums left them, become their gradient; the loss is
-/// returned, the same on every rank. counted (N) uint8 names the rows that have a label.
+/// returned, the same on every rank.
 [[nodiscard]] double split_ce_loss(TensorView logits, TensorView labels, TensorView sums,
-                                   TensorView counted, double gradient_scale, bool gradient,
+                                   const VocabularyPart& part, double gradient_scale, bool gradient,
                                    Stream& stream);
 
 namespace cpu {
@@ -38,8 +39,9 @@ void split_kl_sums(TensorView sums, TensorView student, TensorView teacher,
 double split_kl_loss(TensorView student, TensorView teacher, TensorView sums, TensorView counted,
                      double gradient_scale, Stream& stream);
 void split_ce_sums(TensorView sums, TensorView logits, TensorView labels, TensorView maxima,
-                   bool gradient, Stream& stream);
-double split_ce_loss(TensorView logits, TensorView labels, TensorView sums, TensorView counted,
-                     double gradient_scale, bool gradient, Stream& stream);
+                   const VocabularyPart& part, bool gradient, Stream& stream);
+double split_ce_loss(TensorView logits, TensorView labels, TensorView sums,
+                     const VocabularyPart& part, double gradient_scale, bool gradient,
+                     Stream& stream);
 }  // namespace cpu
 }  // namespace halo::kernels

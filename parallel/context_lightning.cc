@@ -68,9 +68,10 @@ class Call {
   }
   /// (fragments, B, heads): the part of a state before a fragment that is left after it.
   [[nodiscard]] Tensor kept(const HeadGroup& g) const {
-    Tensor all(stream_, {std::ssize(fragments_), B_, g.heads()}, wide_);
+    const Shape shape{std::ssize(fragments_), B_, g.heads()};
+    Tensor all;
     dispatch_cpu_float(wide_, [&](auto zero) {
-      auto* out = all.view().as<decltype(zero)>();
+      std::vector<decltype(zero)> values;
       for (const LocalFragment& x : fragments_) {
         const auto length = static_cast<double>(x.fragment.length());
         for (std::int64_t b = 0; b < B_; ++b) {
@@ -78,10 +79,12 @@ class Call {
                               x.starts[x.starts.size() - static_cast<std::size_t>(B_ - b)] >= 0;
           for (std::int64_t h = g.q_begin; h < g.q_end; ++h) {
             const double slope = call_.slopes[static_cast<std::size_t>(h)];
-            *out++ = static_cast<decltype(zero)>(resets ? 0.0 : std::exp(-slope * length));
+            values.push_back(
+                static_cast<decltype(zero)>(resets ? 0.0 : std::exp(-slope * length)));
           }
         }
       }
+      all = Tensor::copy_of(stream_, view(values.data(), shape));
     });
     return all;
   }

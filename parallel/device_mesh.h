@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "parallel/comm/communicator.h"
+#include "parallel/comm/meta_communicator.h"
 
 namespace halo::parallel {
 
@@ -46,6 +47,8 @@ class DeviceMesh {
  public:
   /// Collective over `world`, which the caller keeps alive. Throws Error unless the layout has exactly its ranks.
   DeviceMesh(comm::Communicator& world, const Layout& layout);
+  /// The same as one rank of a world that is only thought of sees it.
+  DeviceMesh(comm::MetaCommunicator& world, const Layout& layout);
 
   [[nodiscard]] comm::Communicator& world() const { return *world_; }
   [[nodiscard]] const Layout& layout() const { return layout_; }

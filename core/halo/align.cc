@@ -10,7 +10,7 @@ AlignStage::AlignStage(const Chunks& teacher, const model::ModelConfig& config,
     : teacher_(teacher),
       config_(config),
       parameters_(mixers),
-      cutter_(teacher.front().axes()),
+      cutter_(teacher.front().axes(), stream),
       rope_(config, mixers.dtype()),
       stream_(stream) {
   for (const model::Transformer& chunk : teacher) {
@@ -44,11 +44,11 @@ double AlignStage::validation_forward(const data::MicroBatch& batch, int chunk, 
 double AlignStage::run(const data::MicroBatch& batch, int chunk, Tensor& x, double gradient_scale,
                        bool train) {
   const train::LocalBatch local = cutter_(batch);
-  const model::Sequence sequence = cutter_.sequence(local, rope_, stream_);
+  const model::Sequence sequence = cutter_.sequence(local, rope_);
   const model::Transformer& teacher = teacher_[static_cast<std::size_t>(chunk)];
   if (teacher.is_first()) {
     x = teacher.activations(sequence, stream_);
-    teacher.embed(x, local.ids_view(), stream_);
+    teacher.embed(x, local.ids, stream_);
   }
   const Shape shape = x.view().shape;
   const DType dtype = parameters_.dtype();
@@ -57,7 +57,7 @@ double AlignStage::run(const data::MicroBatch& batch, int chunk, Tensor& x, doub
   const int rank = teacher.axes().tensor.rank();
   const TensorView counted =
       local.counted.empty() ? TensorView{}
-                            : local.counted_view().slice(0, rank * shape[0], (rank + 1) * shape[0]);
+                            : local.counted.view().slice(0, rank * shape[0], (rank + 1) * shape[0]);
   double sum = 0.0;
   for (int layer = teacher.held().begin; layer < teacher.held().end; ++layer) {
     const model::Block& block = teacher.block(layer);

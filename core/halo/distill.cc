@@ -14,7 +14,7 @@ DistillStage::DistillStage(const Chunks& teacher, const Chunks& student,
 void DistillStage::teacher_forward(const data::MicroBatch& batch, int chunk, Tensor& x) {
   const train::LocalBatch local = student_.cut(batch);
   const model::Transformer& teacher = teacher_[static_cast<std::size_t>(chunk)];
-  x = teacher.infer(local.ids_view(), std::move(x), student_.sequence_of(local), stream_);
+  x = teacher.infer(local.ids, std::move(x), student_.sequence_of(local), stream_);
   if (teacher.is_last()) teacher_hidden_[batch.index] = std::move(x);
 }
 
@@ -25,7 +25,7 @@ double DistillStage::loss(const train::LocalBatch& batch, int index, const Tenso
   const Tensor h_teacher = std::move(hidden->second);
   teacher_hidden_.erase(hidden);
   const model::Head& head = student_.chunk(student_.chunks() - 1).head();
-  const double sum = head.kl_loss(d, h, h_teacher, teacher_.back().head(), batch.counted_view(),
+  const double sum = head.kl_loss(d, h, h_teacher, teacher_.back().head(), batch.counted,
                                   gradient_scale, stream_);
   return student_.axes().tensor.rank() == 0 ? sum : 0.0;  // the same on every rank of the axis
 }

@@ -21,7 +21,7 @@ std::int64_t FinetuneStage::counted_tokens(const data::MicroBatch& batch) const 
 double FinetuneStage::loss(const train::LocalBatch& batch, const Tensor& h, const TensorView& d,
                            double gradient_scale) {
   const model::Head& head = student_.chunk(student_.chunks() - 1).head();
-  const double sum = head.ce_loss(d, h, batch.labels_view(), gradient_scale, stream_);
+  const double sum = head.ce_loss(d, h, batch.labels, gradient_scale, stream_);
   return student_.axes().tensor.rank() == 0 ? sum : 0.0;  // the same on every rank of the axis
 }
 

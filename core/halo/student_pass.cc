@@ -8,7 +8,7 @@ Shape StudentPass::activation_shape(const data::MicroBatch& batch) const {
 }
 
 void StudentPass::forward(const train::LocalBatch& batch, int index, int i, Tensor& x) {
-  x = chunk(i).forward(batch.ids_view(), std::move(x), sequence_of(batch), recompute_,
+  x = chunk(i).forward(batch.ids, std::move(x), sequence_of(batch), recompute_,
                        in_flight_[{index, i}], stream_);
 }
 
@@ -20,7 +20,7 @@ void StudentPass::backward(const train::LocalBatch& batch, int index, int i, Ten
 }
 
 void StudentPass::infer(const train::LocalBatch& batch, int i, Tensor& x) {
-  x = chunk(i).infer(batch.ids_view(), std::move(x), sequence_of(batch), stream_);
+  x = chunk(i).infer(batch.ids, std::move(x), sequence_of(batch), stream_);
 }
 
 }  // namespace halo::method

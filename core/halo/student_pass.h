@@ -18,7 +18,7 @@ class StudentPass {
   StudentPass(const Chunks& student, DType dtype, bool recompute, Stream& stream)
       : student_(student),
         recompute_(recompute),
-        cutter_(student.front().axes()),
+        cutter_(student.front().axes(), stream),
         rope_(student.front().config(), dtype),
         stream_(stream) {}
 
@@ -31,7 +31,7 @@ class StudentPass {
   [[nodiscard]] train::LocalBatch cut(const data::MicroBatch& batch) { return cutter_(batch); }
   /// Positions and document masks of what the rank holds. Valid as long as `batch`.
   [[nodiscard]] model::Sequence sequence_of(const train::LocalBatch& batch) {
-    return cutter_.sequence(batch, rope_, stream_);
+    return cutter_.sequence(batch, rope_);
   }
   [[nodiscard]] Shape activation_shape(const data::MicroBatch& batch) const;
 

@@ -1,7 +1,6 @@
 #include "core/model/head.h"
 
 #include <algorithm>
-#include <vector>
 
 #include "kernels/losses.h"
 #include "kernels/matmul.h"
@@ -58,23 +57,14 @@ double Head::ce_chunk(TensorView z, TensorView labels, double gradient_scale, bo
                       Stream& stream) const {
   const parallel::TensorAxis& axis = axes_->tensor;
   if (axis.size() == 1) return kernels::ce_loss(z, labels, gradient_scale, gradient, stream);
-  const std::int64_t N = z.dim(0), first = weight_->region.offset[0];
-  std::vector<std::int32_t> own;
-  std::vector<std::uint8_t> counted;
-  for (std::int64_t n = 0; n < N; ++n) {
-    const std::int32_t label = labels.as<std::int32_t>()[n];
-    HALO_REQUIRE(label >= -1 && label < weight_->global_shape[0],
-                 str("label ", label, " is outside the vocabulary"));
-    own.push_back(label < 0 ? -1 : static_cast<std::int32_t>(label - first));
-    counted.push_back(label < 0 ? 0 : 1);
-  }
-  const TensorView own_labels = view(own.data(), {N}), counts = view(counted.data(), {N});
+  const std::int64_t N = z.dim(0);
+  const kernels::VocabularyPart part{weight_->region.offset[0], weight_->global_shape[0]};
   const Tensor maxima(stream, {N}, z.dtype), sums(stream, {N, 2}, DType::kFloat64);
   kernels::row_maxima(maxima, z, stream);
   axis.all_reduce(maxima, comm::ReduceOp::kMax);
-  kernels::split_ce_sums(sums, z, own_labels, maxima, gradient, stream);
+  kernels::split_ce_sums(sums, z, labels, maxima, part, gradient, stream);
   axis.all_reduce(sums, comm::ReduceOp::kSum);
-  return kernels::split_ce_loss(z, own_labels, sums, counts, gradient_scale, gradient, stream);
+  return kernels::split_ce_loss(z, labels, sums, part, gradient_scale, gradient, stream);
 }
 
 double Head::kl_loss(TensorView dh, TensorView h_student, TensorView h_teacher, const Head& teacher,

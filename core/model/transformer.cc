@@ -31,29 +31,12 @@ Tensor Transformer::activations(const Sequence& sequence, Stream& stream) const 
   return {stream, {sequence.rows() / ranks, config_.hidden_size}, any.weight.dtype};
 }
 
-/// Ids counted from this rank's first row of the embedding, -1 for those of other ranks.
-std::vector<std::int32_t> Transformer::own_ids(TensorView ids) const {
-  const std::int64_t first = embedding_->region.offset[0], rows = embedding_->region.shape[0];
-  const std::int64_t V = embedding_->global_shape[0];
-  std::vector<std::int32_t> own;
-  own.reserve(static_cast<std::size_t>(ids.size()));
-  for (std::int64_t n = 0; n < ids.size(); ++n) {
-    const std::int64_t id = ids.as<std::int32_t>()[n];
-    HALO_REQUIRE(id >= 0 && id < V, str("embedding: id ", id, " at place ", n, " of ", ids.size(),
-                                        " is outside the vocabulary of ", V));
-    const bool here = id >= first && id < first + rows;
-    own.push_back(here ? static_cast<std::int32_t>(id - first) : -1);
-  }
-  return own;
-}
-
 void Transformer::embed(TensorView x, TensorView ids, Stream& stream) const {
-  if (axes_->tensor.size() == 1) return kernels::embedding(x, ids, embedding_->weight, stream);
-  const std::vector<std::int32_t> own = own_ids(ids);
+  const kernels::VocabularyPart part{embedding_->region.offset[0], embedding_->global_shape[0]};
   axes_->tensor.reduce_scatter(
       x,
       [&](const TensorView& out) {
-        kernels::embedding(out, view(own.data(), ids.shape), embedding_->weight, stream);
+        kernels::embedding(out, ids, embedding_->weight, part, stream);
       },
       stream);
 }
@@ -127,9 +110,8 @@ void Transformer::backward(TensorView d, const Sequence& sequence, Saved& saved,
   if (is_first() && !embedding_->grad.empty()) {
     settle_gradient(*embedding_, stream);
     const parallel::Gathered d_all = axes_->tensor.gather(d, stream);
-    const std::vector<std::int32_t> own = own_ids(saved.ids);
-    kernels::embedding_backward(embedding_->grad, view(own.data(), saved.ids.view().shape), d_all,
-                                stream);
+    const kernels::VocabularyPart part{embedding_->region.offset[0], embedding_->global_shape[0]};
+    kernels::embedding_backward(embedding_->grad, saved.ids, d_all, part, stream);
   }
   saved = Saved();
 }

@@ -65,8 +65,6 @@ class Transformer {
   void backward(TensorView d, const Sequence& sequence, Saved& saved, Stream& stream) const;
 
  private:
-  [[nodiscard]] std::vector<std::int32_t> own_ids(TensorView ids) const;
-
   ModelConfig config_;
   LayerRange held_;
   const ModelAxes* axes_;

@@ -25,7 +25,8 @@ LocalBatch BatchCutter::operator()(const data::MicroBatch& batch) {
   local.cut = cut;
   local.T = cut->tokens_per_rank();
   local.B = B;
-  const bool padded = cut->tokens() > batch.T;
+  std::vector<std::int32_t> ids, own_labels, document_start;
+  std::vector<std::uint8_t> counted;
   for (const parallel::Fragment& fragment : cut->of_rank(axes_->context->rank())) {
     const std::int64_t end = std::min(fragment.end, batch.T),
                        padding = fragment.end - std::max(end, fragment.begin);
@@ -35,23 +36,27 @@ LocalBatch BatchCutter::operator()(const data::MicroBatch& batch) {
         to.insert(to.end(), from.begin() + fragment.begin * B, from.begin() + end * B);
       to.insert(to.end(), static_cast<std::size_t>(padding * B), filler);
     };
-    take(batch.tokens, local.ids, 0);
-    take(labels, local.labels, -1);
+    take(batch.tokens, ids, 0);
+    take(labels, own_labels, -1);
     // Padding is a document of its own, behind all others.
     if (!batch.document_start.empty())
-      take(batch.document_start, local.document_start, static_cast<std::int32_t>(batch.T));
-    if (!padded) continue;
-    local.counted.resize(local.ids.size() - static_cast<std::size_t>(padding * B), 1);
-    local.counted.resize(local.ids.size(), 0);
+      take(batch.document_start, document_start, static_cast<std::int32_t>(batch.T));
+    counted.resize(ids.size() - static_cast<std::size_t>(padding * B), 1);
+    counted.resize(ids.size(), 0);
   }
+  const Shape flat{std::ssize(ids)};
+  local.ids = Tensor::copy_of(*stream_, view(ids.data(), flat));
+  local.labels = Tensor::copy_of(*stream_, view(own_labels.data(), flat));
+  if (!document_start.empty())
+    local.document_start = Tensor::copy_of(*stream_, view(document_start.data(), {local.T, B}));
+  if (cut->tokens() > batch.T)
+    local.counted = Tensor::copy_of(*stream_, view(counted.data(), flat));
   return local;
 }
 
-model::Sequence BatchCutter::sequence(const LocalBatch& batch, model::RopeTables& rope,
-                                      Stream& stream) const {
-  model::Sequence s = rope.sequence(batch.cut, axes_->context->rank(), batch.B, stream);
-  if (!batch.document_start.empty())
-    s.document_start = view(batch.document_start.data(), {batch.T, batch.B});
+model::Sequence BatchCutter::sequence(const LocalBatch& batch, model::RopeTables& rope) const {
+  model::Sequence s = rope.sequence(batch.cut, axes_->context->rank(), batch.B, *stream_);
+  if (!batch.document_start.empty()) s.document_start = batch.document_start;
   return s;
 }
 

@@ -3,6 +3,17 @@
 #include "kernels/cpu/loss_rows.h"
 
 namespace halo::kernels::cpu {
+namespace {
+
+void check_labels(const std::int32_t* labels, std::int64_t N, std::int64_t V) {
+  for (std::int64_t n = 0; n < N; ++n) {
+    HALO_REQUIRE(labels[n] >= -1 && labels[n] < V,
+                 str("split_ce_sums: label ", labels[n], " of row ", n,
+                     " is outside the vocabulary of ", V));
+  }
+}
+
+}  // namespace
 
 void row_maxima(TensorView maxima, TensorView logits, Stream& stream) {
   const std::int64_t N = logits.dim(0), V = logits.dim(1);
@@ -62,20 +73,22 @@ double split_kl_loss(TensorView student, TensorView teacher, TensorView sums, Te
 }
 
 void split_ce_sums(TensorView sums, TensorView logits, TensorView labels, TensorView maxima,
-                   bool gradient, Stream& stream) {
+                   const VocabularyPart& part, bool gradient, Stream& stream) {
   const std::int64_t N = logits.dim(0), V = logits.dim(1);
   auto* const to = sums.as<double>();
   const auto* const label = labels.as<std::int32_t>();
-  dispatch_cpu_float(logits.dtype, [&](auto zero) {
+  check_labels(label, N, part.size);
+  dispatch_cpu_float(logits.dtype, [&, first = part.first](auto zero) {
     using T = decltype(zero);
     auto* const z = logits.as<T>();
     const auto* const maximum = maxima.as<T>();
     stream.parallel_for(N, kExpCost * V, [=](std::int64_t begin, std::int64_t end) {
       for (std::int64_t n = begin; n < end; ++n) {
         T* const row = z + n * V;
-        const bool here = label[n] >= 0 && label[n] < V;
+        const std::int64_t column = label[n] - first;
+        const bool here = label[n] >= 0 && column >= 0 && column < V;
         to[2 * n + 1] =
-            here ? static_cast<double>(row[label[n]]) - static_cast<double>(maximum[n]) : 0;
+            here ? static_cast<double>(row[column]) - static_cast<double>(maximum[n]) : 0;
         to[2 * n] = gradient ? sum_of_exponentials<true>(row, row, V, maximum[n])
                              : sum_of_exponentials<false, T>(nullptr, row, V, maximum[n]);
       }
@@ -83,25 +96,26 @@ void split_ce_sums(TensorView sums, TensorView logits, TensorView labels, Tensor
   });
 }
 
-double split_ce_loss(TensorView logits, TensorView labels, TensorView sums, TensorView counted,
-                     double gradient_scale, bool gradient, Stream& stream) {
+double split_ce_loss(TensorView logits, TensorView labels, TensorView sums,
+                     const VocabularyPart& part, double gradient_scale, bool gradient,
+                     Stream& stream) {
   const std::int64_t N = logits.dim(0), V = logits.dim(1);
-  const auto* const mask = counted.as<std::uint8_t>();
   const auto* const label = labels.as<std::int32_t>();
   const auto* const all = sums.as<double>();
   double loss = 0;
-  dispatch_cpu_float(logits.dtype, [&](auto zero) {
+  dispatch_cpu_float(logits.dtype, [&, first = part.first](auto zero) {
     using T = decltype(zero);
     auto* const z = logits.as<T>();
     const auto rows = [=](std::int64_t begin, std::int64_t end, double* losses) {
       for (std::int64_t n = begin; n < end; ++n) {
         T* const row = z + n * V;
-        losses[n] = counts(mask, n) ? std::log(all[2 * n]) - all[2 * n + 1] : 0;
+        const bool has_label = label[n] >= 0;
+        losses[n] = has_label ? std::log(all[2 * n]) - all[2 * n + 1] : 0;
         if (!gradient) continue;
-        const auto factor = static_cast<T>(counts(mask, n) ? gradient_scale / all[2 * n] : 0.0);
+        const auto factor = static_cast<T>(has_label ? gradient_scale / all[2 * n] : 0.0);
         for (std::int64_t i = 0; i < V; ++i) row[i] *= factor;
-        if (counts(mask, n) && label[n] >= 0 && label[n] < V)
-          row[label[n]] -= static_cast<T>(gradient_scale);
+        const std::int64_t column = label[n] - first;
+        if (has_label && column >= 0 && column < V) row[column] -= static_cast<T>(gradient_scale);
       }
     };
     loss = sum_of_rows(N, V, stream, rows);

@@ -34,33 +34,36 @@ void check(std::int64_t T, std::int64_t B, int ranks, bool documents) {
   comm::run_ranks(ranks, [&](comm::Communicator& world) {
     const auto self = comm::make_self_communicator("tensor");
     const model::ModelAxes axes{parallel::TensorAxis(*self), &world};
-    BatchCutter cutter(axes);
+    Stream stream(1);
+    BatchCutter cutter(axes, stream);
     const LocalBatch local = cutter(batch);
     const std::lock_guard lock(mutex);
     EXPECT_EQ(local.cut->tokens(), padded_tokens(T, axes));
-    EXPECT_EQ(std::ssize(local.ids), local.rows());
-    EXPECT_EQ(std::ssize(local.labels), local.rows());
-    EXPECT_EQ(local.document_start.size(), documents ? local.ids.size() : 0);
-    EXPECT_EQ(local.counted.size(), local.cut->tokens() > T ? local.ids.size() : 0);
+    EXPECT_EQ(local.ids.view().size(), local.T * B);
+    EXPECT_EQ(local.labels.view().size(), local.T * B);
+    EXPECT_EQ(local.document_start.empty(), !documents);
+    EXPECT_EQ(local.counted.empty(), local.cut->tokens() == T);
+    const auto* ids = local.ids.view().as<std::int32_t>();
+    const auto* own_labels = local.labels.view().as<std::int32_t>();
     for (const parallel::Fragment& f : local.cut->of_rank(world.rank())) {
       for (std::int64_t t = f.begin; t < f.end; ++t) {
         for (std::int64_t b = 0; b < B; ++b) {
           const auto here = static_cast<std::size_t>((f.local_begin + t - f.begin) * B + b);
           const bool real = t < T;
           if (!local.counted.empty()) {
-            EXPECT_EQ(local.counted[here], real ? 1 : 0);
+            EXPECT_EQ(local.counted.view().as<std::uint8_t>()[here], real ? 1 : 0);
           }
           if (documents) {
-            EXPECT_EQ(local.document_start[here],
+            EXPECT_EQ(local.document_start.view().as<std::int32_t>()[here],
                       real ? batch.document_start[static_cast<std::size_t>(t * B + b)] : T);
           }
           if (!real) {
-            EXPECT_EQ(local.labels[here], -1);
+            EXPECT_EQ(own_labels[here], -1);
             continue;
           }
           const auto whole = static_cast<std::size_t>(t * B + b);
-          EXPECT_EQ(local.ids[here], batch.tokens[whole]);
-          EXPECT_EQ(local.labels[here], labels[whole]);
+          EXPECT_EQ(ids[here], batch.tokens[whole]);
+          EXPECT_EQ(own_labels[here], labels[whole]);
           EXPECT_TRUE(seen.insert(t * B + b).second);
         }
       }

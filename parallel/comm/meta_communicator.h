@@ -1,0 +1,56 @@
+#pragma once
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "parallel/comm/communicator.h"
+
+namespace halo::comm {
+
+/// One call of a rank, as plans count it and traces show it.
+struct RankCall {
+  std::string_view op;  // a literal: "all_reduce", "exchange", ...
+  std::string communicator;
+  int ranks = 1;  // of the communicator
+  std::size_t bytes =
+      0;  // as the flight recorder counts them: of the whole buffer, of an exchange both ways
+  std::vector<int> to, from;  // peers of an exchange, in the order of its messages
+  [[nodiscard]] bool operator==(const RankCall&) const = default;
+};
+
+/// A rank of the meta device: its calls end at once, move nothing and are handed to `on_call`.
+class MetaCommunicator final : public Communicator {
+ public:
+  using OnCall = std::function<void(const RankCall&)>;
+  MetaCommunicator(std::string name, int rank, int size, OnCall on_call);
+
+  [[nodiscard]] int rank() const noexcept override { return rank_; }
+  [[nodiscard]] int size() const noexcept override { return size_; }
+  [[nodiscard]] const std::string& name() const noexcept override { return name_; }
+
+  Work all_reduce(TensorView buffer, ReduceOp op) override;
+  Work reduce_scatter(TensorView out, TensorView in, std::span<const std::int64_t> counts,
+                      ReduceOp op) override;
+  Work all_gather(TensorView out, TensorView in, std::span<const std::int64_t> counts) override;
+  Work broadcast(TensorView buffer, int root) override;
+  Work exchange(std::span<const Message> sends, std::span<const Message> receives) override;
+  Work barrier() override;
+
+  /// All ranks together: who else shares a color is not known here.
+  std::unique_ptr<Communicator> split(int color, int key, std::string name) override;
+  /// Some of the ranks, of which this one is `rank`.
+  [[nodiscard]] std::unique_ptr<Communicator> part(std::string name, int rank, int size) const;
+  void abort(const std::string& /*reason*/) noexcept override {}
+  void set_context(const CallContext& /*context*/) override {}
+  [[nodiscard]] std::string recent_calls() const override { return {}; }
+
+ private:
+  Work call(std::string_view op, std::size_t bytes);
+
+  std::string name_;
+  int rank_, size_;
+  OnCall on_call_;
+};
+
+}  // namespace halo::comm
