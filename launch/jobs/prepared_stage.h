@@ -28,6 +28,12 @@ struct PreparedStage {
 /// Throws InputError for references and options that do not fit.
 [[nodiscard]] PreparedStage prepare_stage(const JobContext& context);
 
+/// The same from the architectures alone, with memory for weights but none in it; no file is read. `teacher` is null for
+/// stages without one.
+[[nodiscard]] PreparedStage assemble_stage(const JobContext& context,
+                                           const model::ModelConfig& student,
+                                           const model::ModelConfig* teacher);
+
 /// What the job trains of a student, in some of its layers.
 [[nodiscard]] std::vector<model::ParameterSpec> trained_specs(
     const JobContext& context, const model::ModelConfig& student,
