@@ -24,8 +24,8 @@ std::string describe(const Shape& shape, DType dtype) {
 
 }  // namespace
 
-bool counted(std::string_view op, KernelWork::Kind kind, double flops,
-             std::initializer_list<TensorView> operands, Stream& stream) {
+bool only_counted(std::string_view op, KernelWork::Kind kind, double flops,
+                  std::initializer_list<TensorView> operands, Stream& stream) {
   const Device device = operands.begin()->device;
   HALO_REQUIRE(device == stream.device(),
                str(op, ": its tensors lie on another device than the stream's"));
@@ -37,8 +37,8 @@ bool counted(std::string_view op, KernelWork::Kind kind, double flops,
   return true;
 }
 
-bool counted(std::string_view op, std::initializer_list<TensorView> operands, Stream& stream) {
-  return counted(op, KernelWork::Kind::kElementwise, 0, operands, stream);
+bool only_counted(std::string_view op, std::initializer_list<TensorView> operands, Stream& stream) {
+  return only_counted(op, KernelWork::Kind::kElementwise, 0, operands, stream);
 }
 
 void require_strided_operand(std::string_view op, std::string_view name, const TensorView& view,

@@ -11,11 +11,11 @@ namespace halo::kernels {
 
 /// Whether an op ends here: on the meta device, once its work was reported. Throws Error when this build has no bodies
 /// for the device. Bodies that take temporaries may run on a meta stream all the same: its loops do nothing.
-[[nodiscard]] bool counted(std::string_view op, KernelWork::Kind kind, double flops,
-                           std::initializer_list<TensorView> operands, Stream& stream);
+[[nodiscard]] bool only_counted(std::string_view op, KernelWork::Kind kind, double flops,
+                                std::initializer_list<TensorView> operands, Stream& stream);
 /// The same of an op whose time is that of moving its operands.
-[[nodiscard]] bool counted(std::string_view op, std::initializer_list<TensorView> operands,
-                           Stream& stream);
+[[nodiscard]] bool only_counted(std::string_view op, std::initializer_list<TensorView> operands,
+                                Stream& stream);
 
 /// `view` is dense, lies on `device` and has this shape and dtype.
 void require_operand(std::string_view op, std::string_view name, const TensorView& view,

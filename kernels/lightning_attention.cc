@@ -43,7 +43,7 @@ bool lightning_counted(std::string_view op, double passes, const LightningForwar
   constexpr double kChunk = 64;  // tokens of it see each other, the others a state
   const auto K = static_cast<double>(x.q.dim(3));
   const double flops = passes * static_cast<double>(x.q.size()) * (4 * K + 2 * kChunk);
-  return counted(op, KernelWork::Kind::kAttention, flops, {x.q, x.k, x.v, x.q}, stream) &&
+  return only_counted(op, KernelWork::Kind::kAttention, flops, {x.q, x.k, x.v, x.q}, stream) &&
          x.q.dtype == DType::kBFloat16;  // the CPU's bodies know how much memory they take
 }
 
@@ -102,7 +102,7 @@ void lightning_carry_state(TensorView out, TensorView in, TensorView own, Tensor
   require_operand(kOp, "in", in, out.shape, out.dtype, out.device);
   require_operand(kOp, "own", own, out.shape, out.dtype, out.device);
   require_operand(kOp, "kept", kept, {out.dim(0), out.dim(1)}, out.dtype, out.device);
-  if (counted(kOp, {out, in, own}, stream)) return;
+  if (only_counted(kOp, {out, in, own}, stream)) return;
   cpu::lightning_carry_state(out, in, own, kept, stream);
 }
 
@@ -112,7 +112,7 @@ void lightning_add_state(TensorView o, TensorView q, TensorView state,
   require_inputs(kOp, {q, q, q, state}, options);
   require_strided_operand(kOp, "o", o, q.shape, q.dtype, q.device);
   HALO_REQUIRE(!state.empty(), str(kOp, ": no state"));
-  if (counted(kOp, {o, o, q, state}, stream)) return;
+  if (only_counted(kOp, {o, o, q, state}, stream)) return;
   cpu::lightning_add_state(o, q, state, options, stream);
 }
 
@@ -133,7 +133,7 @@ void lightning_add_state_gradient(TensorView dk, TensorView dv, TensorView k, Te
   if (!options.document_start.empty())
     require_strided_operand(kOp, "document_start", options.document_start, {T, B}, DType::kInt32,
                             k.device);
-  if (counted(kOp, {dk, dk, dv, dv, k, v, dstate}, stream)) return;
+  if (only_counted(kOp, {dk, dk, dv, dv, k, v, dstate}, stream)) return;
   cpu::lightning_add_state_gradient(dk, dv, k, v, dstate, options, stream);
 }
 

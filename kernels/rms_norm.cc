@@ -19,7 +19,7 @@ void row_squares(TensorView sums, TensorView x, Stream& stream) {
   HALO_REQUIRE(x.rank() == 2, str(kOp, ": x is ", to_string(x.shape), ", not (N, D)"));
   require_operand(kOp, "x", x, x.shape, x.dtype, x.device);
   require_operand(kOp, "sums", sums, {x.dim(0)}, wide_dtype(x.dtype), x.device);
-  if (counted(kOp, {x, sums}, stream)) return;
+  if (only_counted(kOp, {x, sums}, stream)) return;
   cpu::row_squares(sums, x, stream);
 }
 
@@ -30,7 +30,7 @@ void row_dots(TensorView sums, TensorView dy, TensorView x, TensorView weight, S
   require_operand(kOp, "dy", dy, x.shape, x.dtype, x.device);
   require_operand(kOp, "weight", weight, {x.dim(1)}, x.dtype, x.device);
   require_operand(kOp, "sums", sums, {x.dim(0)}, wide_dtype(x.dtype), x.device);
-  if (counted(kOp, {x, dy, sums}, stream)) return;
+  if (only_counted(kOp, {x, dy, sums}, stream)) return;
   cpu::row_dots(sums, dy, x, weight, stream);
 }
 
@@ -49,7 +49,7 @@ void rms_norm(TensorView y, TensorView inv_rms, TensorView x, TensorView weight,
   require_disjoint(kOp, "inv_rms", inv_rms, "weight", weight);
   check_split(kOp, split, x);
   HALO_REQUIRE(eps > 0, str(kOp, ": eps is ", eps, ", must be positive"));
-  if (counted(kOp, {y, x}, stream)) return;
+  if (only_counted(kOp, {y, x}, stream)) return;
   cpu::rms_norm(y, inv_rms, x, weight, eps, stream, split);
 }
 
@@ -75,7 +75,7 @@ void rms_norm_backward(TensorView dx, TensorView dweight, TensorView dy, TensorV
     require_disjoint(kOp, "dweight", dweight, "weight", weight);
   }
   check_split(kOp, split, x);
-  if (counted(kOp, {dx, dy, x}, stream)) return;
+  if (only_counted(kOp, {dx, dy, x}, stream)) return;
   cpu::rms_norm_backward(dx, dweight, dy, x, weight, inv_rms, accumulate, stream, split);
 }
 

@@ -40,7 +40,7 @@ bool attention_counted(std::string_view op, int products, const AttentionForward
   const double pairs = T * S - masked * (unseen + unseen - masked + 1) / 2;
   const double heads = static_cast<double>(x.q.dim(1)) * static_cast<double>(x.q.dim(2));
   const double flops = 2.0 * products * pairs * heads * static_cast<double>(x.q.dim(3));
-  return counted(op, KernelWork::Kind::kAttention, flops, {x.q, x.k, x.v, x.o}, stream) &&
+  return only_counted(op, KernelWork::Kind::kAttention, flops, {x.q, x.k, x.v, x.o}, stream) &&
          x.q.dtype == DType::kBFloat16;  // the CPU's bodies know how much memory they take
 }
 
@@ -77,7 +77,7 @@ void merge_attention(TensorView o, TensorView lse, TensorView o_part, TensorView
   require_strided_operand(kOp, "o_part", o_part, o.shape, o.dtype, o.device);
   require_operand(kOp, "lse", lse, rows, wide_dtype(o.dtype), o.device);
   require_operand(kOp, "lse_part", lse_part, rows, wide_dtype(o.dtype), o.device);
-  if (counted(kOp, {o, o, o_part}, stream)) return;
+  if (only_counted(kOp, {o, o, o_part}, stream)) return;
   cpu::merge_attention(o, lse, o_part, lse_part, stream);
 }
 

@@ -34,7 +34,7 @@ void row_maxima(TensorView maxima, TensorView logits, Stream& stream) {
   constexpr const char* kOp = "row_maxima";
   check_rows(kOp, logits);
   check_column(kOp, "maxima", maxima, logits, logits.dtype);
-  if (counted(kOp, {logits}, stream)) return;
+  if (only_counted(kOp, {logits}, stream)) return;
   cpu::row_maxima(maxima, logits, stream);
 }
 
@@ -47,7 +47,7 @@ void split_kl_sums(TensorView sums, TensorView student, TensorView teacher,
   require_operand(kOp, "sums", sums, {student.dim(0), 5}, DType::kFloat64, student.device);
   check_column(kOp, "student_maxima", student_maxima, student, student.dtype);
   check_column(kOp, "teacher_maxima", teacher_maxima, student, student.dtype);
-  if (counted(kOp, {student, teacher}, stream)) return;
+  if (only_counted(kOp, {student, teacher}, stream)) return;
   cpu::split_kl_sums(sums, student, teacher, student_maxima, teacher_maxima, stream);
 }
 
@@ -59,7 +59,7 @@ double split_kl_loss(TensorView student, TensorView teacher, TensorView sums, Te
   require_operand(kOp, "sums", sums, {student.dim(0), 5}, DType::kFloat64, student.device);
   if (!counted.empty()) check_column(kOp, "counted", counted, student, DType::kUint8);
   check_scale(kOp, gradient_scale);
-  if (counted(kOp, {student, student, teacher}, stream)) return 0;
+  if (only_counted(kOp, {student, student, teacher}, stream)) return 0;
   return cpu::split_kl_loss(student, teacher, sums, counted, gradient_scale, stream);
 }
 
@@ -71,7 +71,7 @@ void split_ce_sums(TensorView sums, TensorView logits, TensorView labels, Tensor
   check_column(kOp, "labels", labels, logits, DType::kInt32);
   check_column(kOp, "maxima", maxima, logits, logits.dtype);
   check_part(kOp, logits, part);
-  if (counted(kOp, {logits}, stream)) return;
+  if (only_counted(kOp, {logits}, stream)) return;
   cpu::split_ce_sums(sums, logits, labels, maxima, part, gradient, stream);
 }
 
@@ -84,7 +84,7 @@ double split_ce_loss(TensorView logits, TensorView labels, TensorView sums,
   require_operand(kOp, "sums", sums, {logits.dim(0), 2}, DType::kFloat64, logits.device);
   check_part(kOp, logits, part);
   check_scale(kOp, gradient_scale);
-  if (counted(kOp, {logits, logits}, stream)) return 0;
+  if (only_counted(kOp, {logits, logits}, stream)) return 0;
   return cpu::split_ce_loss(logits, labels, sums, part, gradient_scale, gradient, stream);
 }
 

@@ -8,18 +8,18 @@
 namespace halo::parallel {
 namespace {
 
-struct Dims {
+struct LightningDims {
   std::int64_t T, B, H, G, K;
 };
 
-struct Results {
+struct LightningResults {
   Values o, dq, dk, dv;
 };
 
 /// One lightning attention, forward and backward, on one rank and cut among several.
-class Problem {
+class LightningProblem {
  public:
-  Problem(const Dims& dims, std::vector<std::int32_t> starts)
+  LightningProblem(const LightningDims& dims, std::vector<std::int32_t> starts)
       : d_(dims),
         q_(random_sequence(d_.T * queries(), "q")),
         k_(random_sequence(d_.T * keys(), "k")),
@@ -28,9 +28,11 @@ class Problem {
         starts_(std::move(starts)),
         slopes_(kernels::slopes(static_cast<int>(d_.H))) {}
 
-  [[nodiscard]] Results run(int ranks, SequenceCut::Kind kind, ContextStateMethod method) const {
+  [[nodiscard]] LightningResults run(int ranks, SequenceCut::Kind kind,
+                                     ContextStateMethod method) const {
     const SequenceCut cut(d_.T, ranks, kind);
-    Results all{Values(q_.size()), Values(q_.size()), Values(k_.size()), Values(k_.size())};
+    LightningResults all{Values(q_.size()), Values(q_.size()), Values(k_.size()),
+                         Values(k_.size())};
     comm::run_ranks(ranks, [&](comm::Communicator& world) { run_rank(all, cut, method, world); });
     return all;
   }
@@ -39,7 +41,7 @@ class Problem {
   [[nodiscard]] std::int64_t queries() const { return d_.B * d_.H * d_.K; }
   [[nodiscard]] std::int64_t keys() const { return d_.B * d_.G * d_.K; }
 
-  void run_rank(Results& all, const SequenceCut& cut, ContextStateMethod method,
+  void run_rank(LightningResults& all, const SequenceCut& cut, ContextStateMethod method,
                 comm::Communicator& world) const {
     Stream stream(1);
     const int rank = world.rank();
@@ -66,13 +68,13 @@ class Problem {
     put_back(all.dv, dv, keys(), cut, rank);
   }
 
-  Dims d_;
+  LightningDims d_;
   Values q_, k_, v_, d_o_;
   std::vector<std::int32_t> starts_;
   std::vector<double> slopes_;
 };
 
-void expect_equal(const Results& a, const Results& b) {
+void expect_equal(const LightningResults& a, const LightningResults& b) {
   EXPECT_LE(relative_difference(a.o, b.o), 1e-13);
   EXPECT_LE(relative_difference(a.dq, b.dq), 1e-13);
   EXPECT_LE(relative_difference(a.dk, b.dk), 1e-13);
@@ -89,7 +91,7 @@ TEST_P(ContextLightningTest, EqualsTheWholeSequence) {
     const std::int64_t T = fragments * length;
     SCOPED_TRACE(T);
     for (const auto& [B, H, G] : {std::tuple{1, 2, 2}, {2, 6, 3}, {3, 4, 1}, {1, 20, 20}}) {
-      const Problem problem({T, B, H, G, 8}, {});
+      const LightningProblem problem({T, B, H, G, 8}, {});
       expect_equal(problem.run(ranks, kind, method),
                    problem.run(1, SequenceCut::Kind::kContiguous, method));
     }
@@ -102,7 +104,7 @@ TEST_P(ContextLightningTest, DocumentsBeginInsideAndOnTheCut) {
   const std::vector<std::vector<std::int64_t>> documents{
       {length}, {4}, {4, 5, length, 2 * length + 1}, {T - 1}, {1}};
   for (const auto& begins : documents) {
-    const Problem problem({T, 2, 4, 2, 8}, document_starts(T, 2, begins));
+    const LightningProblem problem({T, 2, 4, 2, 8}, document_starts(T, 2, begins));
     expect_equal(problem.run(ranks, kind, method),
                  problem.run(1, SequenceCut::Kind::kContiguous, method));
   }
