@@ -81,7 +81,8 @@ double PipelineReport::bubble_fraction() const {
   return 1.0 - std::accumulate(busy.begin(), busy.end(), 0.0) / all;
 }
 
-PipelineReport check_pipeline(const PipelineShape& shape, const Lists& lists) {
+PipelineReport check_pipeline(const PipelineShape& shape, const Lists& lists,
+                              const PipelineCosts* costs) {
   require_complete(shape, lists);
   require_message_order(shape, lists);
   const auto stages = static_cast<std::size_t>(shape.stages);
@@ -89,7 +90,7 @@ PipelineReport check_pipeline(const PipelineShape& shape, const Lists& lists) {
   report.busy.assign(stages, 0.0);
   report.peak_activations.assign(stages, 0);
   report.peak_teacher.assign(stages, 0);
-  PipelineClock clock(shape);
+  PipelineClock clock(shape, costs);
   std::vector<std::size_t> next(stages, 0);
   std::vector<double> free_at(stages, 0.0);
   std::vector<int> waiting(stages, 0), ahead(stages, 0);
@@ -101,7 +102,7 @@ PipelineReport check_pipeline(const PipelineShape& shape, const Lists& lists) {
         const PipelineAction& action = lists[s][next[s]];
         const double ready = clock.ready(static_cast<int>(s), action);
         if (ready == PipelineClock::kNever) break;
-        const double cost = clock.cost(action.kind);
+        const double cost = clock.cost(static_cast<int>(s), action);
         free_at[s] = std::max(free_at[s], ready) + cost;
         report.busy[s] += cost;
         clock.end(static_cast<int>(s), action, free_at[s]);

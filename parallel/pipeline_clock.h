@@ -3,6 +3,7 @@
 #include <limits>
 #include <vector>
 
+#include "core/base/error.h"
 #include "parallel/pipeline_schedule.h"
 
 namespace halo::parallel {
@@ -11,13 +12,23 @@ namespace halo::parallel {
 class PipelineClock {
  public:
   static constexpr double kNever = std::numeric_limits<double>::infinity();
-  explicit PipelineClock(const PipelineShape& shape)
+  explicit PipelineClock(const PipelineShape& shape, const PipelineCosts* costs = nullptr)
       : shape_(shape),
+        costs_(costs),
         ended_(static_cast<std::size_t>(3 * shape.layer_chunks() * shape.micro_batches), kNever) {}
 
-  [[nodiscard]] double cost(PipelineAction::Kind kind) const {
-    if (kind == PipelineAction::Kind::kTeacherForward) return shape_.teacher_cost;
-    return kind == PipelineAction::Kind::kForward ? shape_.forward_cost : shape_.backward_cost;
+  [[nodiscard]] double cost(int stage, const PipelineAction& action) const {
+    using Kind = PipelineAction::Kind;
+    const auto chunk = static_cast<std::size_t>(action.chunk * shape_.stages + stage);
+    switch (action.kind) {
+      case Kind::kTeacherForward:
+        return costs_ == nullptr ? shape_.teacher_cost : costs_->teacher[chunk];
+      case Kind::kForward:
+        return costs_ == nullptr ? shape_.forward_cost : costs_->forward[chunk];
+      case Kind::kBackward:
+        return costs_ == nullptr ? shape_.backward_cost : costs_->backward[chunk];
+    }
+    throw Error("no such kind of action");
   }
   void end(int stage, const PipelineAction& action, double time) {
     ended_[index(action.kind, action.chunk * shape_.stages + stage, action.micro_batch)] = time;
@@ -42,6 +53,7 @@ class PipelineClock {
     return static_cast<std::size_t>(row * shape_.micro_batches + micro_batch);
   }
   PipelineShape shape_;
+  const PipelineCosts* costs_;  // null: the shape's
   std::vector<double> ended_;
 };
 

@@ -112,7 +112,7 @@ double begin_all(const PipelineShape& shape, std::vector<Stage>& stages, Pipelin
       const Stage::Choice choice = stage.choose(clock, time, out_of_turn);
       next = std::min(next, choice.next);
       if (!choice.action) continue;
-      stage.take(*choice.action, time + clock.cost(choice.action->kind));
+      stage.take(*choice.action, time + clock.cost(s, *choice.action));
       clock.end(s, *choice.action, stage.free_at());
     }
     next = std::min(next, stage.free_at());

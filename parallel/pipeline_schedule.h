@@ -24,7 +24,7 @@ struct PipelineShape {
   bool backward = true;  // a backward pass follows each forward pass
   int teacher_credit =
       4;  // micro-batches that a stage's teacher may be ahead of its student, at least 1
-  double teacher_cost = 1;  // of a chunk, in any unit: what the order is made for
+  double teacher_cost = 1;  // of any chunk, in any unit: what the order is made for
   double forward_cost = 1;
   double backward_cost = 2;
   [[nodiscard]] int layer_chunks() const { return stages * chunks; }
@@ -50,9 +50,15 @@ struct PipelineReport {
       peak_teacher;  // chunks that the teacher is ahead of the student, at most, a stage
   [[nodiscard]] double bubble_fraction() const;  // of the time of all stages
 };
-/// Runs any lists symbolically. Throws Error that names the place when one can never go on, an action comes twice or is
+/// What each layer chunk's actions really take.
+struct PipelineCosts {
+  std::vector<double> teacher, forward, backward;  // of each layer chunk
+};
+
+/// Runs any lists symbolically, with the shape's costs or others. Throws Error that names the place when one can never go on, an action comes twice or is
 /// missing, or messages of one kind between two stages are not received in the order they were sent.
 [[nodiscard]] PipelineReport check_pipeline(const PipelineShape& shape,
-                                            const std::vector<std::vector<PipelineAction>>& lists);
+                                            const std::vector<std::vector<PipelineAction>>& lists,
+                                            const PipelineCosts* costs = nullptr);
 
 }  // namespace halo::parallel

@@ -1,15 +1,32 @@
 #include "parallel/comm/meta_communicator.h"
 
 namespace halo::comm {
+namespace {
 
-MetaCommunicator::MetaCommunicator(std::string name, int rank, int size, OnCall on_call)
-    : name_(std::move(name)), rank_(rank), size_(size), on_call_(std::move(on_call)) {
+class TimedWork final : public Work::State {
+ public:
+  TimedWork(CallClock& clock, double end) : clock_(clock), end_(end) {}
+  bool test() override { return end_ <= clock_.now(); }
+  void wait() override { clock_.wait_until(end_); }
+
+ private:
+  CallClock& clock_;
+  double end_;
+};
+
+}  // namespace
+
+MetaCommunicator::MetaCommunicator(std::string name, int rank, int size, CallClock& clock)
+    : name_(std::move(name)), rank_(rank), size_(size), clock_(&clock) {
   HALO_REQUIRE(0 <= rank && rank < size, str("rank ", rank, " of ", size));
 }
 
 Work MetaCommunicator::call(std::string_view op, std::size_t bytes) {
-  on_call_({op, name_, size_, bytes, {}, {}});
-  return {};
+  return start({op, name_, size_, bytes, 0, {}, {}});
+}
+
+Work MetaCommunicator::start(const RankCall& call) {
+  return Work(std::make_unique<TimedWork>(*clock_, clock_->begin(call)));
 }
 
 Work MetaCommunicator::all_reduce(TensorView buffer, ReduceOp /*op*/) {
@@ -31,7 +48,7 @@ Work MetaCommunicator::broadcast(TensorView buffer, int /*root*/) {
 }
 
 Work MetaCommunicator::exchange(std::span<const Message> sends, std::span<const Message> receives) {
-  RankCall call{"exchange", name_, size_, 0, {}, {}};
+  RankCall call{"exchange", name_, size_, 0, 0, {}, {}};
   const auto add = [&call](std::span<const Message> messages, std::vector<int>& peers) {
     for (const Message& message : messages) {
       peers.push_back(message.peer);
@@ -39,9 +56,9 @@ Work MetaCommunicator::exchange(std::span<const Message> sends, std::span<const 
     }
   };
   add(sends, call.to);
+  call.sent = call.bytes;
   add(receives, call.from);
-  on_call_(call);
-  return {};
+  return start(call);
 }
 
 Work MetaCommunicator::barrier() { return call("barrier", 0); }
@@ -52,7 +69,7 @@ std::unique_ptr<Communicator> MetaCommunicator::split(int /*color*/, int /*key*/
 }
 
 std::unique_ptr<Communicator> MetaCommunicator::part(std::string name, int rank, int size) const {
-  return std::make_unique<MetaCommunicator>(std::move(name), rank, size, on_call_);
+  return std::make_unique<MetaCommunicator>(std::move(name), rank, size, *clock_);
 }
 
 }  // namespace halo::comm

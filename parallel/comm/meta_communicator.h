@@ -1,5 +1,4 @@
 #pragma once
-#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,18 +11,28 @@ namespace halo::comm {
 struct RankCall {
   std::string_view op;  // a literal: "all_reduce", "exchange", ...
   std::string communicator;
-  int ranks = 1;  // of the communicator
-  std::size_t bytes =
-      0;  // as the flight recorder counts them: of the whole buffer, of an exchange both ways
+  int ranks = 1;              // of the communicator
+  std::size_t bytes = 0;      // of the whole buffer, of an exchange both ways
+  std::size_t sent = 0;       // of an exchange
   std::vector<int> to, from;  // peers of an exchange, in the order of its messages
   [[nodiscard]] bool operator==(const RankCall&) const = default;
 };
 
-/// A rank of the meta device: its calls end at once, move nothing and are handed to `on_call`.
+/// Times the calls of a rank of the meta device.
+class CallClock {
+ public:
+  virtual ~CallClock() = default;
+  /// Returns when the call ends, which a rank begins now.
+  virtual double begin(const RankCall& call) = 0;
+  [[nodiscard]] virtual double now() const = 0;
+  virtual void wait_until(double time) = 0;
+};
+
+/// A rank of the meta device: its calls move nothing and end when the clock says.
 class MetaCommunicator final : public Communicator {
  public:
-  using OnCall = std::function<void(const RankCall&)>;
-  MetaCommunicator(std::string name, int rank, int size, OnCall on_call);
+  /// The clock must outlive it and all that come of it.
+  MetaCommunicator(std::string name, int rank, int size, CallClock& clock);
 
   [[nodiscard]] int rank() const noexcept override { return rank_; }
   [[nodiscard]] int size() const noexcept override { return size_; }
@@ -47,10 +56,11 @@ class MetaCommunicator final : public Communicator {
 
  private:
   Work call(std::string_view op, std::size_t bytes);
+  Work start(const RankCall& call);
 
   std::string name_;
   int rank_, size_;
-  OnCall on_call_;
+  CallClock* clock_;
 };
 
 }  // namespace halo::comm

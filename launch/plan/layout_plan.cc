@@ -1,0 +1,143 @@
+#include "launch/plan/layout_plan.h"
+
+#include <algorithm>
+#include <iomanip>
+#include <sstream>
+
+#include "core/base/text.h"
+
+namespace halo::launch {
+namespace {
+
+/// The last on the tensor axis, which has the largest share of what does not divide.
+int rank_of_stage(int stage, const parallel::Layout& layout) {
+  return stage * layout.data * layout.context * layout.tensor + layout.tensor - 1;
+}
+
+/// Micro-batches after which a pipeline of this shape has no more to keep.
+int enough_micro_batches(const proto::Layout& layout) {
+  return 2 * layout.pipeline() * layout.chunks() + 8;
+}
+
+proto::Job with_layout(const proto::Job& job, const parallel::Layout& layout, int chunks) {
+  proto::Job changed = job;
+  changed.mutable_layout()->set_pipeline(layout.pipeline);
+  changed.mutable_layout()->set_context(layout.context);
+  changed.mutable_layout()->set_tensor(layout.tensor);
+  changed.mutable_layout()->set_chunks(chunks);
+  return changed;
+}
+
+/// Every layout of `ranks` ranks that is worth a look: tensor ranks share a node, and no more data ranks than sequences.
+std::vector<proto::Job> candidates(const proto::Job& job, int ranks,
+                                   const proto::Machine& machine) {
+  std::vector<proto::Job> all;
+  for (int tensor = 1; tensor <= std::min(ranks, machine.ranks_per_node()); tensor *= 2) {
+    for (int pipeline = 1; pipeline * tensor <= ranks && pipeline <= 64; pipeline *= 2) {
+      for (int context = 1; context * pipeline * tensor <= ranks; context *= 2) {
+        if (ranks % (context * pipeline * tensor) != 0) continue;
+        const int data = ranks / (context * pipeline * tensor);
+        if (data > job.train().batch().sequences()) continue;
+        for (const int chunks : {1, 2}) {
+          if (chunks > 1 && pipeline == 1) continue;
+          all.push_back(with_layout(job, {pipeline, data, context, tensor}, chunks));
+        }
+      }
+    }
+  }
+  return all;
+}
+
+void keep_most(std::map<std::string, AxisTraffic>& most,
+               const std::map<std::string, AxisTraffic>& traffic) {
+  for (const auto& [name, t] : traffic) {
+    if (t.seconds >= most[name].seconds) most[name] = t;
+  }
+}
+
+}  // namespace
+
+bool LayoutPlan::fits(const proto::Machine& machine) const {
+  return fullest.peak <= machine.memory_gib() * (1 << 30);
+}
+
+LayoutPlan plan_layout(const Config& config, const proto::Job& job, int ranks,
+                       const proto::Machine& machine) {
+  LayoutPlan plan;
+  plan.layout.pipeline = job.layout().pipeline();
+  plan.layout.context = job.layout().context();
+  plan.layout.tensor = job.layout().tensor();
+  plan.layout = parallel::fill_data(plan.layout, ranks);
+  plan.chunks = job.layout().chunks();
+  const auto layer_chunks = static_cast<std::size_t>(plan.layout.pipeline * plan.chunks);
+  parallel::PipelineCosts costs;
+  for (auto* list : {&costs.teacher, &costs.forward, &costs.backward}) list->resize(layer_chunks);
+  double update = 0;
+  for (int stage = 0; stage < plan.layout.pipeline; ++stage) {
+    RankPlan rank = plan_rank(config, job, rank_of_stage(stage, plan.layout), plan.layout, machine,
+                              {enough_micro_batches(job.layout()), false});
+    for (std::size_t i = 0; i < rank.chunks.forward.size(); ++i) {
+      const std::size_t at =
+          i * static_cast<std::size_t>(plan.layout.pipeline) + static_cast<std::size_t>(stage);
+      costs.teacher[at] = rank.chunks.teacher[i];
+      costs.forward[at] = rank.chunks.forward[i];
+      costs.backward[at] = rank.chunks.backward[i];
+    }
+    update = std::max(update, rank.update);
+    keep_most(plan.traffic, rank.traffic);
+    if (rank.peak >= plan.fullest.peak) plan.fullest = std::move(rank);
+  }
+  const parallel::PipelineShape& shape = plan.fullest.pipeline;
+  const parallel::PipelineReport report =
+      parallel::check_pipeline(shape, parallel::pipeline_schedule(shape), &costs);
+  plan.seconds = report.time + update;
+  plan.bubble = report.bubble_fraction();
+  return plan;
+}
+
+std::vector<LayoutPlan> plan_layouts(const Config& config, const proto::Job& job, int ranks,
+                                     const proto::Machine& machine) {
+  std::vector<LayoutPlan> plans;
+  for (const proto::Job& candidate : candidates(job, ranks, machine)) {
+    try {
+      plans.push_back(plan_layout(config, candidate, ranks, machine));
+    } catch (const InputError&) {  // not enough heads or layers for it
+    }
+  }
+  HALO_REQUIRE_INPUT(!plans.empty(),
+                     str("job ", job.name(), ": no layout of ", ranks, " ranks fits its ",
+                         job.train().batch().sequences(), " sequences a step and its model"));
+  std::ranges::stable_sort(plans, [&](const LayoutPlan& a, const LayoutPlan& b) {
+    return std::pair(!a.fits(machine), a.seconds) < std::pair(!b.fits(machine), b.seconds);
+  });
+  return plans;
+}
+
+std::string to_table(const std::vector<LayoutPlan>& plans, const proto::Machine& machine,
+                     std::size_t most) {
+  std::ostringstream out;
+  out << "pipeline chunks context tensor data       step  bubble  memory a rank   sent a step and "
+         "rank: tensor    context   pipeline   gradient\n";
+  const auto sent = [&](const LayoutPlan& plan, std::string_view axis) {
+    double bytes = 0;
+    for (const auto& [name, t] : plan.traffic)
+      if (name.starts_with(axis)) bytes += t.bytes;
+    return bytes == 0 ? std::string("-") : human_bytes(bytes);
+  };
+  for (std::size_t i = 0; i < std::min(most, plans.size()); ++i) {
+    const LayoutPlan& p = plans[i];
+    out << std::right << std::setw(8) << p.layout.pipeline << std::setw(7) << p.chunks
+        << std::setw(8) << p.layout.context << std::setw(7) << p.layout.tensor << std::setw(5)
+        << p.layout.data << std::setw(11) << human_seconds(p.seconds) << std::setw(8)
+        << formatted("%.1f%%", 100 * p.bubble) << std::setw(15) << human_bytes(p.fullest.peak)
+        << (p.fits(machine) ? "  " : " !") << std::setw(29) << sent(p, "tensor") << std::setw(11)
+        << sent(p, "context") << std::setw(11) << sent(p, "pipeline") << std::setw(11)
+        << sent(p, "gradient") << '\n';
+  }
+  if (std::ranges::any_of(plans, [&](const LayoutPlan& p) { return !p.fits(machine); }))
+    out << "! does not fit into the " << human_bytes(machine.memory_gib() * (1 << 30))
+        << " of a rank\n";
+  return out.str();
+}
+
+}  // namespace halo::launch

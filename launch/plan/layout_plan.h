@@ -1,0 +1,30 @@
+#pragma once
+#include "launch/plan/rank_plan.h"
+
+namespace halo::launch {
+
+/// A layout of a training job, with what its slowest and its fullest rank take.
+struct LayoutPlan {
+  parallel::Layout layout;
+  int chunks = 1;
+  double seconds = 0;                          // of a step
+  double bubble = 0;                           // share of the stages' time, 0 to 1
+  RankPlan fullest;                            // the rank with the highest peak
+  std::map<std::string, AxisTraffic> traffic;  // the most of any stage
+  [[nodiscard]] bool fits(const proto::Machine& machine) const;
+};
+
+/// Plans the layout of `job` on `ranks` ranks: one rank a pipeline stage stands for all of it. Throws InputError for
+/// layouts that the job cannot have.
+[[nodiscard]] LayoutPlan plan_layout(const Config& config, const proto::Job& job, int ranks,
+                                     const proto::Machine& machine);
+
+/// The layouts that the job can have on `ranks` ranks, fastest first, those that do not fit into memory last.
+[[nodiscard]] std::vector<LayoutPlan> plan_layouts(const Config& config, const proto::Job& job,
+                                                   int ranks, const proto::Machine& machine);
+
+/// A table of some of them for people.
+[[nodiscard]] std::string to_table(const std::vector<LayoutPlan>& plans,
+                                   const proto::Machine& machine, std::size_t most);
+
+}  // namespace halo::launch
