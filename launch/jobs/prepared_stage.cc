@@ -162,11 +162,7 @@ void prepare_without_teacher(PreparedStage& prepared, const JobContext& context)
   const bool pretrain = train.stage() == proto::PRETRAIN;
   if (pretrain) {
     prepared.config = for_training(read_referenced_config(train.model(), context.config.output()));
-    const std::string_view job = referenced_job(train.model());
-    const std::filesystem::path model(train.model());
-    prepared.tokenizer = !job.empty() ? context.folder_of(std::string(job)).tokenizer()
-                         : std::filesystem::is_directory(model) ? model
-                                                                : model.parent_path();
+    prepared.tokenizer = tokenizer_of(train.model(), context.config.output());
   } else {
     const ModelSource student = open_model(train.student(), context.config.output());
     HALO_REQUIRE_INPUT(!student.mixers_only, str("student ", student.reference,
