@@ -73,6 +73,10 @@ void write_tensor(OutputFile& file, const OutputTensor& tensor, std::vector<std:
     } else {
       convert(out, part_of(tensor.data, all.offset, block), tensor.name);
     }
+    HALO_REQUIRE_INPUT(tensor.dtype != DType::kFloat16 || nonfinite_elements(out) == 0,
+                       str(tensor.name,
+                           ": holds values that float16 has not: write bfloat16 or "
+                           "float32"));
     file.write(std::span(buffer).first(bytes));
   });
 }

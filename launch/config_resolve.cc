@@ -97,8 +97,15 @@ struct TokensRead {
   std::map<std::vector<std::string>, double> of_list;
 };
 
+/// One spelling for each file.
+std::string spelt(const std::string& path) {
+  return std::filesystem::absolute(path).lexically_normal().string();
+}
+
 std::vector<std::string> files_of(const proto::Data& data) {
-  return {data.tokens().begin(), data.tokens().end()};
+  std::vector<std::string> files;
+  for (const std::string& path : data.tokens()) files.push_back(spelt(path));
+  return files;
 }
 
 /// Several files without weights are read one after the other, by shares that only their lengths tell.
@@ -122,11 +129,12 @@ void require_comparable(const proto::Data& data, const TokensRead& read) {
             "weights, or the sample to begin with"));
   };
   const std::vector<std::string> files = files_of(data);
-  for (const std::string& file : files) {
-    if (reads_as_one(data) && read.of_file.count(file) > 0) refuse(file);
+  for (const std::string& given : data.tokens()) {
+    const std::string file = spelt(given);
+    if (reads_as_one(data) && read.of_file.count(file) > 0) refuse(given);
     for (const auto& [list, tokens] : read.of_list) {
       const bool holds = std::find(list.begin(), list.end(), file) != list.end();
-      if (holds && !(reads_as_one(data) && list == files)) refuse(file);
+      if (holds && !(reads_as_one(data) && list == files)) refuse(given);
     }
   }
 }
@@ -139,7 +147,7 @@ std::int64_t first_free_sample(const proto::Data& data, const TokensRead& read) 
     first = std::max(first, std::ceil(samples) / part);
   };
   for (int i = 0; i < data.tokens_size(); ++i) {
-    const auto found = read.of_file.find(data.tokens(i));
+    const auto found = read.of_file.find(spelt(data.tokens(i)));
     if (found != read.of_file.end()) begin_after(found->second, share(data, i));
   }
   const auto list = read.of_list.find(files_of(data));
@@ -166,7 +174,7 @@ void add_tokens_read(const proto::Train& train, TokensRead& read) {
   }
   for (int i = 0; i < data.tokens_size(); ++i) {
     const double mine = data.tokens_size() == 1 ? samples : std::ceil(samples * share(data, i)) + 1;
-    double& tokens = read.of_file[data.tokens(i)];
+    double& tokens = read.of_file[spelt(data.tokens(i))];
     tokens = std::max(tokens, mine * length);
   }
 }

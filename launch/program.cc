@@ -2,6 +2,7 @@
 
 #include <glog/logging.h>
 
+#include <filesystem>
 #include <iostream>
 #include <new>
 #include <string>
@@ -30,6 +31,13 @@ int run_guarded(std::string_view program, const std::function<int()>& body) {
   } catch (const InputError& error) {
     report(program, error.what());
     return kExitBadInput;
+  } catch (const std::filesystem::filesystem_error& error) {
+    report(program, str(error.path1().string(), ": ", error.code().message()));
+    const bool bad_path = error.code() == std::errc::filename_too_long ||
+                          error.code() == std::errc::permission_denied ||
+                          error.code() == std::errc::not_a_directory ||
+                          error.code() == std::errc::too_many_symbolic_link_levels;
+    if (bad_path) return kExitBadInput;
   } catch (const std::bad_alloc&) {
     report(program, "out of memory");
   } catch (const std::exception& error) {

@@ -29,7 +29,7 @@ struct ModelReport {
   enum class Role { kTeacher, kStudent, kBaseline };
   std::string name;  // such as "teacher", "hybrid after distill", "trained from scratch"
   Role role = Role::kStudent;
-  double perplexity = 0;                              // a token
+  std::optional<double> perplexity;                   // a token; none: not measured, or infinite
   std::optional<double> bits_per_byte;                // of the text
   std::vector<std::pair<std::string, double>> tasks;  // name, accuracy as a fraction
 };

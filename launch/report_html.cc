@@ -100,19 +100,19 @@ std::string tile(const std::string& name, const std::string& number, const std::
 std::string tiles(const Report& report) {
   std::string html;
   for (const ModelReport& model : report.models) {
-    if (model.role == ModelReport::Role::kTeacher) {
-      html += tile(model.name, formatted("%.4g", model.perplexity), "perplexity of held-out text",
+    if (model.role == ModelReport::Role::kTeacher && model.perplexity) {
+      html += tile(model.name, formatted("%.4g", *model.perplexity), "perplexity of held-out text",
                    false);
       break;
     }
   }
   const ModelReport* last = nullptr;
   for (const ModelReport& model : report.models) {
-    if (model.role == ModelReport::Role::kStudent) last = &model;
+    if (model.role == ModelReport::Role::kStudent && model.perplexity) last = &model;
   }
   if (last != nullptr) {
     const auto excess = excess_over_teacher(report, *last);
-    html += tile(last->name, formatted("%.4g", last->perplexity),
+    html += tile(last->name, formatted("%.4g", *last->perplexity),
                  excess ? percent(*excess) + " over the teacher's perplexity"
                         : "perplexity of held-out text",
                  excess && *excess <= 0.1);
@@ -142,8 +142,9 @@ std::string models_chart(const Report& report) {
                  {},
                  {}};
   for (const ModelReport& model : report.models) {
+    if (!bytes && !model.perplexity) continue;
     const auto excess = excess_over_teacher(report, model);
-    const double value = bytes ? *model.bits_per_byte : std::log(model.perplexity);
+    const double value = bytes ? *model.bits_per_byte : std::log(*model.perplexity);
     const char* css = model.role == ModelReport::Role::kTeacher    ? "teacher"
                       : model.role == ModelReport::Role::kBaseline ? "muted"
                                                                    : "accent";
@@ -174,8 +175,9 @@ std::string models_table(const Report& report) {
   for (const ModelReport& model : report.models) {
     const auto excess = excess_over_teacher(report, model);
     html += str(model.role == ModelReport::Role::kBaseline ? "<tr class='baseline'>" : "<tr>",
-                "<td>", escape_html(model.name), "</td><td>", short_number(model.perplexity),
-                "</td><td>", excess ? percent(*excess) : "", "</td><td>",
+                "<td>", escape_html(model.name), "</td><td>",
+                model.perplexity ? short_number(*model.perplexity) : "", "</td><td>",
+                excess ? percent(*excess) : "", "</td><td>",
                 model.bits_per_byte ? formatted("%.3f", *model.bits_per_byte) : "", "</td>");
     for (const std::string& task : tasks) {
       const auto found =
@@ -283,9 +285,10 @@ std::string to_html(const Report& report) {
 }
 
 std::optional<double> excess_over_teacher(const Report& report, const ModelReport& model) {
-  if (model.role == ModelReport::Role::kTeacher) return std::nullopt;
+  if (model.role == ModelReport::Role::kTeacher || !model.perplexity) return std::nullopt;
   for (const ModelReport& other : report.models) {
-    if (other.role == ModelReport::Role::kTeacher) return model.perplexity / other.perplexity - 1;
+    if (other.role == ModelReport::Role::kTeacher && other.perplexity)
+      return *model.perplexity / *other.perplexity - 1;
   }
   return std::nullopt;
 }

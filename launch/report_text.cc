@@ -56,7 +56,7 @@ std::string models_text(const Report& report) {
       {"model", "perplexity", "over the teacher", "bits a byte"}};
   for (const ModelReport& model : report.models) {
     const auto excess = excess_over_teacher(report, model);
-    rows.push_back({model.name, short_number(model.perplexity),
+    rows.push_back({model.name, model.perplexity ? short_number(*model.perplexity) : "",
                     excess ? formatted("%+.1f%%", 100 * *excess) : "",
                     model.bits_per_byte ? formatted("%.3f", *model.bits_per_byte) : ""});
   }

@@ -78,6 +78,7 @@ std::string tfrecord(std::string_view bytes) {
 
 TensorBoardWriter::TensorBoardWriter(const std::filesystem::path& folder, std::int64_t next_step) {
   std::filesystem::create_directories(folder);
+  const bool went_before = !std::filesystem::is_empty(folder);
   path_ = fresh_path(folder);
   file_.open(path_, std::ios::binary);
   if (!file_) throw Error(str(path_.string(), ": cannot be written: ", std::strerror(errno)));
@@ -85,7 +86,7 @@ TensorBoardWriter::TensorBoardWriter(const std::filesystem::path& folder, std::i
   version.clear_step();
   version.set_file_version("brain.Event:2");
   write(file_, version);
-  if (next_step > 0) {
+  if (next_step > 0 || went_before) {
     proto::Event purge = event_at(next_step);
     purge.mutable_session_log()->set_status(proto::SessionLog::START);
     write(file_, purge);
@@ -112,6 +113,9 @@ void TensorBoardWriter::add_step(const StepMetrics& metrics) {
   write(file_, event);
 }
 
-void TensorBoardWriter::flush() { file_.flush(); }
+void TensorBoardWriter::flush() {
+  file_.flush();
+  if (!file_) throw Error(str(path_.string(), ": cannot be written"));
+}
 
 }  // namespace halo::launch

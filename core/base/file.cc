@@ -96,6 +96,12 @@ void require_no_input(const std::filesystem::path& output,
   }
 }
 
+void add_files(std::vector<std::filesystem::path>& inputs, const std::filesystem::path& folder) {
+  std::error_code unknown;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, unknown))
+    inputs.push_back(entry.path());
+}
+
 void sync_folder(const std::filesystem::path& folder) {
   const Descriptor handle(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (handle.get() < 0 || ::fsync(handle.get()) != 0) {

@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace halo {
 
@@ -20,6 +21,9 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view b
 /// Throws InputError when `output` is one of `inputs`, which writing it would destroy. Empty paths are none.
 void require_no_input(const std::filesystem::path& output,
                       std::span<const std::filesystem::path> inputs);
+
+/// Adds the files of a folder to `inputs`; nothing when there is no such folder.
+void add_files(std::vector<std::filesystem::path>& inputs, const std::filesystem::path& folder);
 
 /// Makes what a folder lists durable (after creating or renaming in it).
 void sync_folder(const std::filesystem::path& folder);

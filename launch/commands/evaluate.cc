@@ -107,6 +107,7 @@ void run(const Options& options) {
       "--sequence_length: a sequence of 1 token has no next one to be scored");
   std::vector<std::filesystem::path> inputs(options.tasks.begin(), options.tasks.end());
   inputs.insert(inputs.end(), {options.tokens, options.mixers});
+  for (const std::string& folder : {options.model, options.mixers}) add_files(inputs, folder);
   require_no_input(options.logits, inputs);
   const DType dtype = options.precision == "FP64" ? DType::kFloat64 : DType::kFloat32;
   Stream stream(thread_count(options));

@@ -16,6 +16,13 @@ struct Options {
 
 void run(const Options& options) {
   Config config = read_config(options.config);
+  std::vector<std::filesystem::path> inputs{options.config};
+  for (const proto::Job& job : config.job()) {
+    inputs.emplace_back(job.report().gzip_text());
+    inputs.insert(inputs.end(), job.train().data().tokens().begin(),
+                  job.train().data().tokens().end());
+  }
+  require_no_input(options.html, inputs);
   if (!options.output.empty()) config.set_output(options.output);
   const Config resolved = resolve(config, options.config);
   HALO_REQUIRE_INPUT(std::filesystem::is_directory(resolved.output()),

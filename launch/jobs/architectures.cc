@@ -21,23 +21,25 @@ const proto::Job& Architectures::find(std::string_view name) const {
   throw InputError(str("job:", name, " is no job of this config"));
 }
 
-const proto::Job* Architectures::maker_of(const std::string& path) const {
+const proto::Job* Architectures::trainer_of(const std::string& path) const {
   if (path.empty()) return nullptr;
   const fs::path wanted = normal_path(path);
   for (const proto::Job& job : config_.job()) {
-    if (job.has_train()) {
-      const fs::path own = normal_path(JobFolder(config_.output(), job.name()).path());
-      const fs::path inside = wanted.lexically_relative(own);
-      if (!inside.empty() && *inside.begin() != "..") return &job;
-    }
-    if (job.has_export_() && !job.export_().to().empty() &&
-        normal_path(job.export_().to()) == wanted) {
-      const std::string& from = job.export_().from();
-      const std::string_view name = referenced_job(from);
-      return name.empty() ? maker_of(from) : &find(name);
-    }
+    if (!job.has_train()) continue;
+    const fs::path own = normal_path(JobFolder(config_.output(), job.name()).path());
+    const fs::path inside = wanted.lexically_relative(own);
+    if (!inside.empty() && *inside.begin() != "..") return &job;
   }
   return nullptr;
+}
+
+std::string Architectures::exported_from(const std::string& path) const {
+  if (path.empty()) return {};
+  for (const proto::Job& job : config_.job()) {
+    const proto::Export& spec = job.export_();
+    if (!spec.to().empty() && normal_path(spec.to()) == normal_path(path)) return spec.from();
+  }
+  return {};
 }
 
 model::ModelConfig Architectures::of_job(const proto::Job& job) const {
@@ -45,11 +47,15 @@ model::ModelConfig Architectures::of_job(const proto::Job& job) const {
   return fs::exists(begun) ? model::read_model_config(begun) : student(job.train());
 }
 
-model::ModelConfig Architectures::of(const std::string& reference) const {
+model::ModelConfig Architectures::of(const std::string& reference, int depth) const {
+  HALO_REQUIRE_INPUT(depth <= config_.job_size(),
+                     str(reference, ": is exported from itself, by way of others"));
   const std::string_view name = referenced_job(reference);
   if (!name.empty()) return of_job(find(name));
   if (!fs::exists(reference)) {
-    if (const proto::Job* maker = maker_of(reference)) return of_job(*maker);
+    if (const proto::Job* trainer = trainer_of(reference)) return of_job(*trainer);
+    const std::string source = exported_from(reference);
+    if (!source.empty()) return of(source, depth + 1);
   }
   return read_referenced_config(reference, config_.output());
 }

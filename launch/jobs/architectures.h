@@ -15,14 +15,23 @@ class Architectures {
   explicit Architectures(const Config& config) : config_(config) {}
 
   /// Of "job:NAME", a Hugging Face folder, or a folder that a job of this config writes.
-  [[nodiscard]] model::ModelConfig of(const std::string& reference) const;
+  [[nodiscard]] model::ModelConfig of(const std::string& reference) const {
+    return of(reference, 0);
+  }
   /// What a training job trains.
   [[nodiscard]] model::ModelConfig student(const proto::Train& train) const;
-  /// The training job of this config that makes what a path names: its own folder, or what an export job writes of it.
-  /// Null when people give it.
-  [[nodiscard]] const proto::Job* maker_of(const std::string& path) const;
+  /// Whether a job of this config makes what a path names, rather than people.
+  [[nodiscard]] bool is_made(const std::string& path) const {
+    return trainer_of(path) != nullptr || !exported_from(path).empty();
+  }
 
  private:
+  /// Below `depth` references of exports to what they export.
+  [[nodiscard]] model::ModelConfig of(const std::string& reference, int depth) const;
+  /// The training job in whose folder a path lies; null when there is none.
+  [[nodiscard]] const proto::Job* trainer_of(const std::string& path) const;
+  /// What the export job that writes the folder `path` reads; empty when none does.
+  [[nodiscard]] std::string exported_from(const std::string& path) const;
   [[nodiscard]] const proto::Job& find(std::string_view name) const;
   [[nodiscard]] model::ModelConfig of_job(const proto::Job& job) const;
   [[nodiscard]] bool is_align(const std::string& reference) const;

@@ -63,7 +63,7 @@ class ModelNames {
     if (job == nullptr) return reference;
     switch (job->train().stage()) {
       case proto::PRETRAIN:
-        return "hybrid from scratch";
+        return is_hybrid(*job) ? "hybrid from scratch" : "Transformer from scratch";
       case proto::ALIGN:
         return "teacher with aligned mixers";
       case proto::DISTILL:
@@ -75,6 +75,11 @@ class ModelNames {
   }
 
  private:
+  [[nodiscard]] bool is_hybrid(const proto::Job& job) const {
+    const JobFolder folder(config_.output(), job.name());
+    return fs::exists(folder.model_config()) &&
+           model::read_model_config(folder.model_config()).is_hypenet();
+  }
   const proto::Job* find(const std::string& reference) const {
     for (const proto::Job& job : config_.job()) {
       if (job.has_train() && job.name() == referenced_job(reference)) return &job;
@@ -89,8 +94,10 @@ void add_models(Report& report, const ModelNames& names, const JobFolder& folder
   for (const ModelEvaluation& e : parse_evaluations(read_file(folder.result()), path)) {
     ModelReport model;
     model.name = names.name(e.model);
+    if (std::ranges::find(report.models, model.name, &ModelReport::name) != report.models.end())
+      model.name += " (" + e.model + ")";
     model.role = names.role(e.model);
-    model.perplexity = e.perplexity.value_or(0.0);
+    model.perplexity = e.perplexity;
     model.bits_per_byte = e.bits_per_byte;
     model.tasks.assign(e.tasks.begin(), e.tasks.end());
     report.models.push_back(std::move(model));

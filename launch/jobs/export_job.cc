@@ -25,8 +25,8 @@ JobOutcome run_export_job(const JobContext& context) {
   if (!context.is_first_rank()) return JobOutcome::kDone;
   const proto::Export& spec = context.job.export_();
   const ModelSource source = open_model(spec.from(), context.config.output());
+  context.begin_folder();  // first, so that what it leaves when it is killed is known as its own
   export_model(source, {spec.to(), dtype_of(spec.dtype()), spec.attn_logits_scaling()});
-  context.begin_folder();
   write_file_atomically(context.folder().result(),
                         nlohmann::json{{"exported_to", spec.to()}}.dump(2) + "\n");
   return JobOutcome::kDone;

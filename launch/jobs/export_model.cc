@@ -8,9 +8,13 @@ namespace {
 
 /// A job's folder has a config.json of its own, which its checkpoints are read with; a model is not written over itself.
 void require_other_than_source(const ModelSource& source, const std::filesystem::path& to) {
-  HALO_REQUIRE_INPUT(!std::filesystem::exists(to / "config.textproto") &&
-                         !std::filesystem::exists(to / "checkpoints"),
-                     str(to.string(), ": is the folder of a training job: give another folder"));
+  namespace fs = std::filesystem;
+  const fs::path folder = fs::weakly_canonical(normal_path(to));
+  for (fs::path each = folder; each.has_relative_path(); each = each.parent_path()) {
+    const bool is_job = fs::exists(each / "config.textproto") && fs::exists(each / "checkpoints");
+    HALO_REQUIRE_INPUT(!is_job, str(to.string(), ": ", each == folder ? "is" : "lies in",
+                                    " the folder of a training job: give another folder"));
+  }
   HALO_REQUIRE_INPUT(!is_same_file(to, source.tokenizer),
                      str(to.string(), ": is what is exported: give another folder"));
 }

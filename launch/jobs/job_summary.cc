@@ -11,7 +11,9 @@ namespace halo::launch {
 
 void write_job_summary(const JobFolder& folder, std::int64_t parameters,
                        const proto::Train& train) {
-  const std::vector<StepMetrics> steps = read_metrics(folder.metrics());
+  const std::vector<StepMetrics> steps = std::filesystem::exists(folder.metrics())
+                                             ? read_metrics(folder.metrics())
+                                             : std::vector<StepMetrics>();
   double seconds = 0.0, late_loss = 0.0;
   std::int64_t tokens = 0;
   const std::size_t late = std::max<std::size_t>(1, steps.size() / 10);

@@ -86,9 +86,18 @@ ModelSource open_model(const std::string& reference, const fs::path& output) {
 }
 
 model::ModelConfig read_referenced_config(const std::string& reference, const fs::path& output) {
-  const std::string_view job = referenced_job(reference);
-  return model::read_model_config(job.empty() ? fs::path(reference)
-                                              : JobFolder(output, std::string(job)).model_config());
+  if (const std::string_view job = referenced_job(reference); !job.empty())
+    return model::read_model_config(JobFolder(output, std::string(job)).model_config());
+  const fs::path path(reference);
+  return model::read_model_config(checkpoints::holds_checkpoint(path) ? job_of(path) / "config.json"
+                                                                      : path);
+}
+
+fs::path tokenizer_of(const std::string& reference, const fs::path& output) {
+  if (const std::string_view job = referenced_job(reference); !job.empty())
+    return JobFolder(output, std::string(job)).tokenizer();
+  if (checkpoints::holds_checkpoint(reference)) return job_of(reference) / "tokenizer";
+  return fs::is_directory(reference) ? fs::path(reference) : fs::path(reference).parent_path();
 }
 
 std::vector<int> selected_layers(const std::string& reference, const fs::path& output) {

@@ -28,6 +28,10 @@ struct ModelSource {
 [[nodiscard]] model::ModelConfig read_referenced_config(const std::string& reference,
                                                         const std::filesystem::path& output);
 
+/// Where the tokenizer's files of a model lie that was given as open_model takes it, or as a config.json.
+[[nodiscard]] std::filesystem::path tokenizer_of(const std::string& reference,
+                                                 const std::filesystem::path& output);
+
 /// The layers that a select job chose. Throws InputError when it has not ended.
 [[nodiscard]] std::vector<int> selected_layers(const std::string& reference,
                                                const std::filesystem::path& output);

@@ -158,11 +158,7 @@ PreparedStage prepare_pretrain(const JobContext& context) {
   const std::string& reference = context.job.train().model();
   PreparedStage prepared = assemble_stage(
       context, for_training(read_referenced_config(reference, context.config.output())), nullptr);
-  const std::string_view job = referenced_job(reference);
-  const std::filesystem::path model(reference);
-  prepared.tokenizer = !job.empty() ? context.folder_of(std::string(job)).tokenizer()
-                       : std::filesystem::is_directory(model) ? model
-                                                              : model.parent_path();
+  prepared.tokenizer = tokenizer_of(reference, context.config.output());
   initialize_all(*prepared.parameters, context.seed());
   return prepared;
 }

@@ -5,6 +5,7 @@
 #include <functional>
 #include <tuple>
 
+#include "checkpoints/checkpoint.h"
 #include "checkpoints/checkpoint_folder.h"
 #include "checkpoints/checkpoint_reader.h"
 #include "checkpoints/weight_files.h"
@@ -17,6 +18,7 @@
 #include "launch/jobs/architectures.h"
 #include "launch/jobs/batches.h"
 #include "launch/jobs/job_folder.h"
+#include "launch/jobs/job_summary.h"
 #include "launch/jobs/model_reference.h"
 
 namespace halo::launch {
@@ -61,7 +63,7 @@ class Inputs {
   /// False for what a job of this config makes; what people give must be there.
   [[nodiscard]] bool is_given(const std::string& reference) const {
     if (reference.empty() || !referenced_job(reference).empty()) return false;
-    if (architectures_.maker_of(reference) != nullptr) return false;
+    if (architectures_.is_made(reference)) return false;
     require(fs::exists(reference), reference, "no such file or folder");
     return true;
   }
@@ -109,6 +111,29 @@ void named(const proto::Job& job, const std::function<void()>& check) {
   }
 }
 
+/// An export writes over what this run's own has written, nothing else.
+void require_own_export(const Config& config, const proto::Job& job) {
+  if (!job.has_export_()) return;
+  const std::string& to = job.export_().to();
+  const bool begun = fs::exists(JobFolder(config.output(), job.name()).config());
+  HALO_REQUIRE_INPUT(begun || !fs::exists(fs::path(to) / "config.json"),
+                     str("export.to: ", to,
+                         " holds a model that this run has not written: name "
+                         "another folder or remove it"));
+}
+
+/// A Transformer teaches, and its student predicts the same tokens.
+void require_teacher(const Architectures& architectures, const proto::Train& train,
+                     const model::ModelConfig& student) {
+  if (train.stage() != proto::ALIGN && train.stage() != proto::DISTILL) return;
+  const model::ModelConfig teacher = architectures.of(train.teacher());
+  HALO_REQUIRE_INPUT(!teacher.is_hypenet(),
+                     str("teacher ", train.teacher(), " is not a Qwen3 Transformer"));
+  HALO_REQUIRE_INPUT(student.vocab_size == teacher.vocab_size,
+                     str("student ", train.student(), " has a vocabulary of ", student.vocab_size,
+                         ", its teacher one of ", teacher.vocab_size));
+}
+
 void require_selection(const Config& config, const proto::Select& select) {
   int layers = 0;
   if (!select.mixers().empty())
@@ -131,8 +156,10 @@ bool has_ended(const Config& config, const proto::Job& job) {
   const JobFolder folder(config.output(), job.name());
   if (job.has_export_() && !fs::exists(fs::path(job.export_().to()) / "config.json")) return false;
   if (!job.has_train()) return !job.has_report() && fs::exists(folder.result());
-  return fs::exists(folder.summary()) &&
-         fs::exists(checkpoints::final_folder(folder.checkpoints(), job.train().steps()));
+  const std::int64_t steps = job.train().steps();
+  if (!fs::exists(folder.summary()) || read_job_summary(folder).steps != steps) return false;
+  const std::vector<fs::path> saved = checkpoints::find_checkpoints(folder.checkpoints());
+  return !saved.empty() && saved.front() == checkpoints::final_folder(folder.checkpoints(), steps);
 }
 
 void require_this_build(const Config& config, const proto::Job& job) {
@@ -163,6 +190,7 @@ void require_inputs(const Config& config, const proto::Job& job) {
   inputs.model(job.export_().from());
   inputs.file(job.report().gzip_text());
   named(job, [&] {
+    require_own_export(config, job);
     require_tasks(job);
     require_held_out(job.evaluate());
   });
@@ -170,7 +198,10 @@ void require_inputs(const Config& config, const proto::Job& job) {
 
 void require_architecture(const Config& config, const proto::Job& job) {
   named(job, [&] {
-    if (job.has_train()) std::ignore = Architectures(config).student(job.train());
+    if (job.has_train()) {
+      const Architectures architectures(config);
+      require_teacher(architectures, job.train(), architectures.student(job.train()));
+    }
     if (job.has_select()) require_selection(config, job.select());
   });
 }

@@ -53,6 +53,7 @@ parallel::Layout layout_of(const proto::Job& job, int ranks) {
 
 /// All that can be known before the first job begins. Rank 0 looks at the files, whose checks may take long.
 void require_sound(const Config& config, const std::vector<int>& order, comm::Communicator& world) {
+  require_outputs_apart(config, order);
   for (const int i : order) {
     const proto::Job& job = config.job(i);
     require_this_build(config, job);
@@ -63,7 +64,6 @@ void require_sound(const Config& config, const std::vector<int>& order, comm::Co
     world.barrier().wait();
     require_architecture(config, job);
   }
-  require_outputs_apart(config, order);
 }
 
 /// Jobs that have ended keep their results; says so when what they were made from is made again.
@@ -138,6 +138,8 @@ bool run_jobs(const Config& config, comm::Communicator& world, const std::atomic
   const std::vector<int> order = job_order(config);
   require_sound(config, order, world);
   const OutputLock lock(config.output(), world);
+  for (const int i : order)
+    refuse_changes(config, i);  // another run may have begun before the lock
   if (world.rank() == 0) warn_of_older_results(config, order);
   Stream stream(threads_of_rank(config, world));
   for (const int i : order) {

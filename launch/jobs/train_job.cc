@@ -112,6 +112,13 @@ std::int64_t TrainJob::resume() {
       stored == notes.end() || stored->second == prepared_.notes["teacher_fingerprint"],
       str(reader->folder().string(), ": the teacher ", train_.teacher(),
           " is not the one that this run began with"));
+  const std::string stored_model = model::to_json(model::read_model_config(folder_.model_config()));
+  HALO_REQUIRE_INPUT(
+      stored_model == model::to_json(prepared_.config),
+      str(reader->folder().string(),
+          ": the model is not the one that this run "
+          "began with, which ",
+          folder_.model_config().string(), " describes: were other layers selected since?"));
   for (const auto& state : trainer_.optimizer().owned()) {
     const std::string& name = state.parameter->name;
     HALO_REQUIRE_INPUT(

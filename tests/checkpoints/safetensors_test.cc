@@ -55,6 +55,15 @@ TEST_F(SafetensorsTest, TheBytesAreTheFormats) {
   EXPECT_EQ(read_file(path_), expected);
 }
 
+TEST_F(SafetensorsTest, WhatFloat16HasNotIsRefused) {
+  std::vector<float> values{1.0f, 70000.0f};
+  const std::vector<OutputTensor> tensors{
+      {"large", DType::kFloat16, {2}, view(values.data(), {2}), {}}};
+  const std::filesystem::path path = folder_.path() / "large.safetensors";
+  expect_input_error([&] { write_safetensors(path, tensors); }, "large: holds values that float16");
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
 TEST_F(SafetensorsTest, OrderOfTheTensorsDoesNotChangeTheFile) {
   const std::vector<OutputTensor> forward = {
       tensor("a", DType::kFloat16), tensor("b", DType::kFloat64), tensor("c", DType::kFloat32)};

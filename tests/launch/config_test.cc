@@ -137,6 +137,14 @@ TEST(Config, AutoRefusesWhatDoesNotTellWhereEarlierReadersEnd) {
   EXPECT_EQ(resolve(config, "c").job(1).train().data().first_sample(), 7);
 }
 
+TEST(Config, AutoKnowsAFileUnderAnySpelling) {
+  Config config = parse_config(kListOfFiles, "c");
+  for (int job = 0; job < 2; ++job)
+    config.mutable_job(job)->mutable_train()->mutable_data()->mutable_tokens()->RemoveLast();
+  config.mutable_job(1)->mutable_train()->mutable_data()->set_tokens(0, "./x/../a.h5");
+  EXPECT_EQ(resolve(config, "c").job(1).train().data().first_sample(), 40);
+}
+
 TEST(Config, AutoKeepsApartOnlyWhatReadsTheSameTokens) {
   Config config = parse_config(kPipeline, "c");
   apply_override(config, "job[distill].train.data.tokens=c.h5");

@@ -80,6 +80,19 @@ TEST(ReportHtml, LeavesOutWhatThereIsNot) {
   EXPECT_EQ(count(to_html(one), "no finite values"), 2U);
 }
 
+TEST(Report, AModelWithoutPerplexityHasABlank) {
+  Report report = sample_report();
+  for (ModelReport& model : report.models) {
+    model.perplexity.reset();
+    model.bits_per_byte.reset();
+  }
+  for (const std::string& text : {to_html(report), to_text_table(report)}) {
+    EXPECT_EQ(text.find("nan"), std::string::npos);
+    EXPECT_EQ(text.find("inf"), std::string::npos);
+  }
+  EXPECT_EQ(unbalanced_tag(to_html(report)), "");
+}
+
 TEST(ReportText, IsANeatTable) {
   const std::string text = to_text_table(sample_report());
   std::istringstream lines(text);

@@ -59,6 +59,76 @@ TEST_F(ExportTest, AJobsOwnFolderIsNotWrittenInto) {
   EXPECT_THAT(same.output, HasSubstr("is what is exported"));
 }
 
+/// A config of export and other jobs, run in `output`.
+ProgramResult run_jobs(const fs::path& folder, const std::string& jobs, const std::string& output) {
+  write_file_atomically(folder / "jobs.textproto", "precision: FP64 threads: 1 " + jobs);
+  return run_program(train_command(0, {"--config", (folder / "jobs.textproto").string(), "--output",
+                                       (folder / output).string()}));
+}
+
+TEST_F(ExportTest, AModelOfAnotherRunIsNotWrittenOver) {
+  const std::string jobs =
+      str("job { name: \"e\" export { from: \"", (folder_ / "made/finetune").string(), "\" to: \"",
+          (folder_ / "to").string(), "\" } }");
+  EXPECT_EQ(run_jobs(folder_.path(), jobs, "one").exit_code, 0);
+  const ProgramResult other = run_jobs(folder_.path(), jobs, "two");
+  EXPECT_EQ(other.exit_code, 2) << other.output;
+  EXPECT_THAT(other.output, HasSubstr("holds a model that this run has not written"));
+  EXPECT_FALSE(fs::exists(folder_ / "two/e/result.json"));
+  fs::remove(folder_ / "one/e/result.json");
+  EXPECT_EQ(run_jobs(folder_.path(), jobs, "one").exit_code, 0) << "its own it may";
+}
+
+TEST_F(ExportTest, ALaterJobReadsWhatAnEarlierOneExports) {
+  const std::string to = (folder_ / "to").string();
+  const ProgramResult result = run_jobs(
+      folder_.path(),
+      str("job { name: \"e\" export { from: \"", (folder_ / "made/finetune").string(), "\" to: \"",
+          to, "\" } } job { name: \"v\" needs: \"e\" evaluate { models: \"", to, "\" tokens: \"",
+          golden_.tokens().string(), "\" sequences: 1 sequence_length: 16 } }"),
+      "out");
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_TRUE(fs::exists(folder_ / "out/v/result.json"));
+}
+
+TEST_F(ExportTest, ExportsThatGoRoundAreRefused) {
+  const ProgramResult itself =
+      run_jobs(folder_.path(), "job { name: \"e\" export { from: \"mm\" to: \"mm\" } }", "out");
+  EXPECT_EQ(itself.exit_code, 2) << itself.output;
+  const ProgramResult round = run_jobs(
+      folder_.path(),
+      "job { name: \"a\" export { from: \"m1\" to: \"m2\" } } job { name: \"b\" export { from: "
+      "\"m2\" to: \"m1\" } } job { name: \"f\" train { stage: FINETUNE student: \"m1\" data { "
+      "tokens: \"" +
+          golden_.tokens().string() + "\" } steps: 1 } }",
+      "out");
+  EXPECT_EQ(round.exit_code, 2) << round.output;
+  EXPECT_FALSE(fs::exists(folder_ / "out/f"));
+}
+
+TEST_F(ExportTest, ACheckpointsFolderIsAModel) {
+  const ProgramResult result =
+      run_jobs(folder_.path(),
+               str("job { name: \"again\" train { stage: FINETUNE student: \"",
+                   (folder_ / "made/finetune/checkpoints/step_00000001").string(),
+                   "\" data { tokens: \"", golden_.tokens().string(),
+                   "\" sequence_length: 16 } batch { sequences: 1 } steps: 1 } }"),
+               "out");
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+}
+
+TEST_F(ExportTest, NothingIsWrittenAmongAJobsCheckpoints) {
+  const ProgramResult result = export_job("finetune", "made/align/checkpoints");
+  EXPECT_EQ(result.exit_code, 2) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("lies in the folder of a training job"));
+  const ProgramResult logits =
+      run_program({program("halo").string(), "evaluate", "--model", golden_.teacher().string(),
+                   "--tokens", golden_.tokens().string(), "--sequences", "1", "--sequence_length",
+                   "16", "--logits", (golden_.teacher() / "config.json").string()});
+  EXPECT_EQ(logits.exit_code, 2) << logits.output;
+  EXPECT_THAT(logits.output, HasSubstr("is read and would be overwritten"));
+}
+
 /// The exported config.json carries HyPE's scaling, which is for inference: training from it computes without.
 TEST_F(ExportTest, TrainingFromAnExportedModelIsWithoutItsLogitsScaling) {
   std::map<std::string, std::string> metrics;

@@ -49,6 +49,41 @@ TEST(GoingOnTest, StepsAreNotLoweredBelowThoseDone) {
   EXPECT_EQ(read_file(resume.job("out", "finetune") / "summary.json"), summary);
 }
 
+/// The checkpoint of that step may still be there, but it is not the newest.
+TEST(GoingOnTest, StepsAreNotLoweredToAnEarlierCheckpoint) {
+  const ResumeCase resume(16);  // checkpoints of steps 7, 14 and 16
+  std::ignore = resume.run(0, "out");
+  ASSERT_TRUE(fs::exists(resume.job("out", "finetune") / "checkpoints/step_00000014"));
+  const ProgramResult fewer =
+      run_program(resume.command(0, "out", {"--set", "job[2].train.steps=14"}));
+  EXPECT_EQ(fewer.exit_code, 2) << fewer.output;
+  EXPECT_THAT(fewer.output, HasSubstr("job finetune has done 16 steps"));
+}
+
+TEST(GoingOnTest, AnotherModelIsRefused) {
+  const ResumeCase resume(8);
+  std::ignore = resume.run(0, "out");
+  const fs::path path = resume.job("out", "distill") / "config.json";
+  std::string config = read_file(path);
+  const std::string theta = "\"rope_theta\": ";
+  config.insert(config.find(theta) + theta.size(), "2");
+  write_file_atomically(path, config);
+  const ProgramResult result =
+      run_program(resume.command(0, "out", {"--set", "job[1].train.steps=9"}));
+  EXPECT_EQ(result.exit_code, 2) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("the model is not the one that this run began with"));
+}
+
+TEST(GoingOnTest, AJobThatLostAllButItsCheckpointsEndsAgain) {
+  const ResumeCase resume(8);
+  std::ignore = resume.run(0, "out");
+  const fs::path job = resume.job("out", "align");
+  fs::remove(job / "summary.json");
+  fs::remove(job / "metrics.jsonl");
+  std::ignore = resume.run(0, "out");
+  EXPECT_TRUE(fs::exists(job / "summary.json"));
+}
+
 TEST(GoingOnTest, ResultsOfAnEarlierModelAreTold) {
   const ResumeCase resume(8);
   EXPECT_THAT(resume.run(0, "out"), Not(HasSubstr("keeps the result")));
