@@ -34,18 +34,26 @@ double Trainer::act(const parallel::PipelineAction& action, const MicroBatch& ba
   if (receives)
     x = links_.receive(action.kind, stage_.activation_shape(batch), stage_.trained().dtype(),
                        stream_);
-  double loss = 0.0;
-  if (action.kind == Kind::kTeacherForward) {
-    stage_.teacher_forward(batch, action.chunk, x);
-  } else if (backward) {
-    stage_.backward(batch, action.chunk, x);
-  } else if (pass == Pass::kTraining) {
-    loss = stage_.forward(batch, action.chunk, x, gradient_scale);
-  } else {
-    loss = stage_.validation_forward(batch, action.chunk, x);
-  }
+  const double begin = Trace::now();
+  const double loss = work_on(action, batch, x, pass, gradient_scale);
+  if (trace_ != nullptr) trace_->add_work(to_string(action), begin, Trace::now());
   if (sends) links_.send(action.kind, std::move(x));
   return loss;
+}
+
+double Trainer::work_on(const parallel::PipelineAction& action, const MicroBatch& batch, Tensor& x,
+                        Pass pass, double gradient_scale) {
+  using Kind = parallel::PipelineAction::Kind;
+  if (action.kind == Kind::kTeacherForward) {
+    stage_.teacher_forward(batch, action.chunk, x);
+  } else if (action.kind == Kind::kBackward) {
+    stage_.backward(batch, action.chunk, x);
+  } else if (pass == Pass::kTraining) {
+    return stage_.forward(batch, action.chunk, x, gradient_scale);
+  } else {
+    return stage_.validation_forward(batch, action.chunk, x);
+  }
+  return 0.0;
 }
 
 double Trainer::run(std::span<const MicroBatch> batches, Pass pass, double gradient_scale) {
@@ -73,7 +81,9 @@ StepStats Trainer::step(std::int64_t step, std::span<const MicroBatch> batches, 
   optimizer_.zero_gradients();
   const double sum =
       run(batches, Pass::kTraining, stage_.token_scale() / static_cast<double>(stats.tokens));
+  const double reduce = Trace::now();
   optimizer_.reduce_gradients();
+  if (trace_ != nullptr) trace_->add_work("reduce gradients", reduce, Trace::now());
   if (on_gradients) on_gradients(step);
 
   const double squares = optimizer_.sum_of_squares();
@@ -89,7 +99,9 @@ StepStats Trainer::step(std::int64_t step, std::span<const MicroBatch> batches, 
                    "or look at the data"));
   const double clip =
       options_.grad_clip > 0 ? std::min(1.0, options_.grad_clip / (stats.grad_norm + 1e-6)) : 1.0;
+  const double update = Trace::now();
   optimizer_.update(stats.lr, clip);
+  if (trace_ != nullptr) trace_->add_work("update", update, Trace::now());
   return stats;
 }
 

@@ -5,6 +5,7 @@
 #include "core/train/optimizer.h"
 #include "core/train/schedule.h"
 #include "core/train/stage.h"
+#include "core/train/trace.h"
 #include "parallel/device_mesh.h"
 #include "parallel/pipeline_links.h"
 
@@ -38,6 +39,8 @@ class Trainer {
   [[nodiscard]] double validation_loss(std::span<const MicroBatch> batches);
 
   [[nodiscard]] ShardedAdamW& optimizer() { return optimizer_; }
+  /// Takes down when passes and updates begin and end; null: nobody does. Must outlive the steps.
+  void set_trace(Trace* trace) { trace_ = trace; }
   /// Called with the step after its gradients were reduced and before they are clipped.
   std::function<void(std::int64_t step)> on_gradients;
 
@@ -47,6 +50,9 @@ class Trainer {
   double run(std::span<const MicroBatch> batches, Pass pass, double gradient_scale);
   double act(const parallel::PipelineAction& action, const MicroBatch& batch, Pass pass,
              double gradient_scale);
+  /// The action's own work on what was received; x becomes what is sent.
+  double work_on(const parallel::PipelineAction& action, const MicroBatch& batch, Tensor& x,
+                 Pass pass, double gradient_scale);
   [[nodiscard]] std::int64_t global_tokens(std::span<const MicroBatch> batches);
 
   Stage& stage_;
@@ -55,6 +61,7 @@ class Trainer {
   ShardedAdamW optimizer_;
   parallel::PipelineLinks links_;
   Stream& stream_;
+  Trace* trace_ = nullptr;
 };
 
 }  // namespace halo::train

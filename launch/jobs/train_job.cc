@@ -15,12 +15,15 @@
 #include "launch/jobs/job_summary.h"
 #include "launch/jobs/model_reference.h"
 #include "launch/jobs/prepared_stage.h"
+#include "launch/jobs/trace_file.h"
 #include "launch/metrics.h"
 #include "launch/progress.h"
 #include "launch/tensorboard.h"
 
 namespace halo::launch {
 namespace {
+
+constexpr int kTracedSteps = 4;
 
 train::TrainerOptions trainer_options(const proto::Train& train) {
   const proto::Optimizer& o = train.optimizer();
@@ -53,10 +56,16 @@ class TrainJob {
         prepared_(prepare_stage(context)),
         trainer_(*prepared_.stage, context.mesh, trainer_options(train_), context.stream),
         peak_flops_(measured_flops(context)) {
+    trainer_.set_trace(&trace_);
+    context.world().observe(&trace_);
     trainer_.on_gradients = [this](std::int64_t step) {
       if (step == train_.dump_gradients_at()) dump_gradients();
     };
   }
+
+  TrainJob(const TrainJob&) = delete;
+  TrainJob& operator=(const TrainJob&) = delete;
+  ~TrainJob() { context_.world().observe(nullptr); }
 
   JobOutcome run() {
     const std::int64_t first = resume();
@@ -69,6 +78,10 @@ class TrainJob {
     }
     Batches batches(context_, prepared_.config.vocab_size, first);
     if (context_.is_first_rank()) open_outputs(first);
+    if (context_.config.monitor().trace()) {
+      context_.world().barrier().wait();  // the ranks' times begin together
+      trace_.record();
+    }
     for (std::int64_t step = first; step < train_.steps(); ++step) {
       const bool stop = run_step(step, batches);
       if (stop && step + 1 < train_.steps()) {
@@ -85,7 +98,8 @@ class TrainJob {
   void open_outputs(std::int64_t first);
   bool run_step(std::int64_t step, Batches& batches);
   void record(const train::StepStats& stats, std::int64_t step, double seconds,
-              std::optional<double> validation);
+              std::optional<double> validation,
+              const std::map<std::string, train::AxisTraffic>& traffic);
   void save(std::int64_t steps_done, bool must_save);
   void dump_gradients();
   void finish();
@@ -95,6 +109,8 @@ class TrainJob {
   JobFolder folder_;
   PreparedStage prepared_;
   train::Trainer trainer_;
+  train::Trace trace_;
+  int traced_steps_ = 0;
   double peak_flops_;                     // of all ranks
   std::optional<MetricsWriter> metrics_;  // rank 0 alone, as the next two
   std::optional<TensorBoardWriter> tensorboard_;
@@ -163,6 +179,7 @@ bool TrainJob::run_step(std::int64_t step, Batches& batches) {
   const std::vector<data::MicroBatch> micro_batches = batches.next();
   const train::StepStats stats = trainer_.step(step, micro_batches, context_.stop);
   const double seconds = seconds_since(start);
+  const auto traffic = trace_.take_traffic();
   const std::int64_t done = step + 1;
   const bool last = done == train_.steps();
 
@@ -172,7 +189,11 @@ bool TrainJob::run_step(std::int64_t step, Batches& batches) {
       (last || (validate_every > 0 && done % validate_every == 0))) {
     validation = trainer_.validation_loss(batches.validation());
   }
-  if (context_.is_first_rank()) record(stats, step, seconds, validation);
+  if (context_.is_first_rank()) record(stats, step, seconds, validation, traffic);
+  if (trace_.recording() && (++traced_steps_ == kTracedSteps || last || stats.stop)) {
+    trace_.stop();
+    write_trace(trace_, folder_.trace(), context_.world());
+  }
   const std::int64_t save_every = train_.checkpoint().every_steps();
   if (last || stats.stop || (save_every > 0 && done % save_every == 0))
     save(done, last || stats.stop);
@@ -180,7 +201,8 @@ bool TrainJob::run_step(std::int64_t step, Batches& batches) {
 }
 
 void TrainJob::record(const train::StepStats& stats, std::int64_t step, double seconds,
-                      std::optional<double> validation) {
+                      std::optional<double> validation,
+                      const std::map<std::string, train::AxisTraffic>& traffic) {
   StepMetrics m;
   m.step = step;
   m.loss = stats.loss;
@@ -193,6 +215,8 @@ void TrainJob::record(const train::StepStats& stats, std::int64_t step, double s
           peak_flops_;
   m.memory_gib = static_cast<double>(context_.stream.allocator()->peak_bytes()) / (1 << 30);
   m.validation_loss = validation;
+  for (const auto& [name, t] : traffic)
+    m.axes.push_back({name, t.bytes, 1e3 * t.seconds, 1e3 * t.waited});
   metrics_->append(m);
   if (tensorboard_) {
     tensorboard_->add_step(m);

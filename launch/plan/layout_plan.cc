@@ -48,8 +48,8 @@ std::vector<proto::Job> candidates(const proto::Job& job, int ranks,
   return all;
 }
 
-void keep_most(std::map<std::string, AxisTraffic>& most,
-               const std::map<std::string, AxisTraffic>& traffic) {
+void keep_most(std::map<std::string, train::AxisTraffic>& most,
+               const std::map<std::string, train::AxisTraffic>& traffic) {
   for (const auto& [name, t] : traffic) {
     if (t.seconds >= most[name].seconds) most[name] = t;
   }

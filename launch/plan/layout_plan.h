@@ -7,10 +7,10 @@ namespace halo::launch {
 struct LayoutPlan {
   parallel::Layout layout;
   int chunks = 1;
-  double seconds = 0;                          // of a step
-  double bubble = 0;                           // share of the stages' time, 0 to 1
-  RankPlan fullest;                            // the rank with the highest peak
-  std::map<std::string, AxisTraffic> traffic;  // the most of any stage
+  double seconds = 0;                                 // of a step
+  double bubble = 0;                                  // share of the stages' time, 0 to 1
+  RankPlan fullest;                                   // the rank with the highest peak
+  std::map<std::string, train::AxisTraffic> traffic;  // the most of any stage
   [[nodiscard]] bool fits(const proto::Machine& machine) const;
 };
 

@@ -150,19 +150,13 @@ double seconds_of(const proto::Machine& machine, const KernelWork& work) {
          std::max(work.flops / (rate * 1e12), work.bytes / (machine.memory_gbytes_per_s() * 1e9));
 }
 
-double bytes_sent(const comm::RankCall& call) {
-  const auto bytes = static_cast<double>(call.bytes);
-  if (call.op == "exchange") return static_cast<double>(call.sent);
-  const double share = (call.ranks - 1.0) / call.ranks;
-  return call.op == "all_reduce" ? 2 * share * bytes : share * bytes;
-}
-
-double seconds_of(const proto::Machine& machine, const comm::RankCall& call, int stride) {
+double seconds_of(const proto::Machine& machine, const comm::Call& call, int stride) {
   const bool near = static_cast<std::int64_t>(stride) * call.ranks <= machine.ranks_per_node();
   const proto::Link& link = near ? machine.node() : machine.network();
   const double rounds = call.op == "exchange" ? 1 : std::ceil(std::log2(call.ranks));
-  const double bytes = std::max(
-      bytes_sent(call), static_cast<double>(call.op == "exchange" ? call.bytes - call.sent : 0));
+  const double bytes =
+      std::max(comm::bytes_sent(call),
+               static_cast<double>(call.op == "exchange" ? call.bytes - call.sent : 0));
   return rounds * link.latency_us() * 1e-6 + bytes / (link.gbytes_per_s() * 1e9);
 }
 

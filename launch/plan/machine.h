@@ -17,11 +17,6 @@ namespace halo::launch {
 /// Seconds of a kernel: that of its arithmetic or of its memory, whichever is longer.
 [[nodiscard]] double seconds_of(const proto::Machine& machine, const KernelWork& work);
 /// Seconds of a call of ranks of which neighbours are `stride` ranks apart in the world.
-[[nodiscard]] double seconds_of(const proto::Machine& machine, const comm::RankCall& call,
-                                int stride);
-
-/// Bytes that a rank sends in a call: of an all-reduce 2 (P - 1) / P of the buffer, of a gather or scatter (P - 1) / P, of
-/// an exchange what it holds for others.
-[[nodiscard]] double bytes_sent(const comm::RankCall& call);
+[[nodiscard]] double seconds_of(const proto::Machine& machine, const comm::Call& call, int stride);
 
 }  // namespace halo::launch

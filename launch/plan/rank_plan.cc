@@ -20,12 +20,12 @@ class RankClock final : public comm::CallClock {
 
   void compute(const KernelWork& work) { now_ += seconds_of(machine_, work); }
 
-  double begin(const comm::RankCall& call) override {
+  double begin(const comm::Call& call) override {
     if (call.ranks == 1) return now_;
     const double seconds = seconds_of(machine_, call, stride_of(call.communicator));
-    AxisTraffic& traffic = traffic_[call.communicator];
+    train::AxisTraffic& traffic = traffic_[call.communicator];
     traffic.calls += 1;
-    traffic.bytes += bytes_sent(call);
+    traffic.bytes += comm::bytes_sent(call);
     traffic.seconds += seconds;
     if (keeps_calls) calls_.push_back(call);
     double& free = free_[call.communicator];
@@ -40,8 +40,10 @@ class RankClock final : public comm::CallClock {
     traffic_.clear();
     calls_.clear();
   }
-  [[nodiscard]] const std::map<std::string, AxisTraffic>& traffic() const { return traffic_; }
-  [[nodiscard]] const std::vector<comm::RankCall>& calls() const { return calls_; }
+  [[nodiscard]] const std::map<std::string, train::AxisTraffic>& traffic() const {
+    return traffic_;
+  }
+  [[nodiscard]] const std::vector<comm::Call>& calls() const { return calls_; }
   bool keeps_calls = false;
 
  private:
@@ -58,8 +60,8 @@ class RankClock final : public comm::CallClock {
   parallel::Layout layout_;
   double now_ = 0;
   std::map<std::string, double> free_;
-  std::map<std::string, AxisTraffic> traffic_;
-  std::vector<comm::RankCall> calls_;
+  std::map<std::string, train::AxisTraffic> traffic_;
+  std::vector<comm::Call> calls_;
 };
 
 std::vector<data::MicroBatch> micro_batches(const proto::Train& train,

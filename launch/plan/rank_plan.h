@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "core/train/trace.h"
 #include "launch/config.h"
 #include "launch/jobs/architectures.h"
 #include "launch/plan/machine.h"
@@ -11,22 +12,15 @@
 
 namespace halo::launch {
 
-/// What a rank sends along one axis in a step, and how long it waits for that.
-struct AxisTraffic {
-  std::int64_t calls = 0;
-  double bytes = 0;
-  double seconds = 0;  // of the calls, whether somebody waits or not
-};
-
 /// What a step of a training job takes on one rank, in bytes and seconds.
 struct RankPlan {
   double weights = 0, teacher = 0, gradients = 0, optimizer = 0;  // bytes for the whole run
   double peak = 0;                                                // of all together in a step
   parallel::PipelineCosts chunks;  // of a micro-batch, a value each of this stage's chunks
   double update = 0;               // seconds after the passes: reductions and optimizer
-  std::map<std::string, AxisTraffic> traffic;  // by communicator
-  std::vector<comm::RankCall> calls;           // of the step in their order, when they are kept
-  parallel::PipelineShape pipeline;            // of the step, with all its micro-batches
+  std::map<std::string, train::AxisTraffic> traffic;  // by communicator
+  std::vector<comm::Call> calls;     // of the step in their order, when they are kept
+  parallel::PipelineShape pipeline;  // of the step, with all its micro-batches
 };
 
 struct RankPlanOptions {

@@ -22,10 +22,10 @@ MetaCommunicator::MetaCommunicator(std::string name, int rank, int size, CallClo
 }
 
 Work MetaCommunicator::call(std::string_view op, std::size_t bytes) {
-  return start({op, name_, size_, bytes, 0, {}, {}});
+  return start({op, name_, size_, bytes, 0, {}, {}, {}});
 }
 
-Work MetaCommunicator::start(const RankCall& call) {
+Work MetaCommunicator::start(const Call& call) {
   return Work(std::make_unique<TimedWork>(*clock_, clock_->begin(call)));
 }
 
@@ -48,7 +48,7 @@ Work MetaCommunicator::broadcast(TensorView buffer, int /*root*/) {
 }
 
 Work MetaCommunicator::exchange(std::span<const Message> sends, std::span<const Message> receives) {
-  RankCall call{"exchange", name_, size_, 0, 0, {}, {}};
+  Call call{"exchange", name_, size_, 0, 0, {}, {}, {}};
   const auto add = [&call](std::span<const Message> messages, std::vector<int>& peers) {
     for (const Message& message : messages) {
       peers.push_back(message.peer);

@@ -7,23 +7,12 @@
 
 namespace halo::comm {
 
-/// One call of a rank, as plans count it and traces show it.
-struct RankCall {
-  std::string_view op;  // a literal: "all_reduce", "exchange", ...
-  std::string communicator;
-  int ranks = 1;              // of the communicator
-  std::size_t bytes = 0;      // of the whole buffer, of an exchange both ways
-  std::size_t sent = 0;       // of an exchange
-  std::vector<int> to, from;  // peers of an exchange, in the order of its messages
-  [[nodiscard]] bool operator==(const RankCall&) const = default;
-};
-
 /// Times the calls of a rank of the meta device.
 class CallClock {
  public:
   virtual ~CallClock() = default;
   /// Returns when the call ends, which a rank begins now.
-  virtual double begin(const RankCall& call) = 0;
+  virtual double begin(const Call& call) = 0;
   [[nodiscard]] virtual double now() const = 0;
   virtual void wait_until(double time) = 0;
 };
@@ -52,11 +41,12 @@ class MetaCommunicator final : public Communicator {
   [[nodiscard]] std::unique_ptr<Communicator> part(std::string name, int rank, int size) const;
   void abort(const std::string& /*reason*/) noexcept override {}
   void set_context(const CallContext& /*context*/) override {}
+  void observe(CallObserver* /*observer*/) override {}  // the clock sees all
   [[nodiscard]] std::string recent_calls() const override { return {}; }
 
  private:
   Work call(std::string_view op, std::size_t bytes);
-  Work start(const RankCall& call);
+  Work start(const Call& call);
 
   std::string name_;
   int rank_, size_;
