@@ -142,9 +142,9 @@ const std::vector<BadInput> kBadInputs{
     {"Bfloat16",
      [](const GoldenCase&, const fs::path&) { return set("precision", "BF16"); },
      {"precision", "BF16", "GPU"}},
-    {"TensorParallel",
-     [](const GoldenCase&, const fs::path&) { return set("layout.tensor", "2"); },
-     {"layout", "tensor 2"},
+    {"MoreTensorRanksThanRanks",
+     [](const GoldenCase&, const fs::path&) { return set("layout.tensor", "64"); },
+     {"layout: tensor is 64", "there are only"},
      true},
     {"NoTaskFile",
      [](const GoldenCase& golden, const fs::path& folder) {
