@@ -158,6 +158,12 @@ void add_matrix_gradient(const Parameter& p, TensorView d_out, TensorView in, St
   kernels::linear_backward_weight(p.grad, d_out, in, accumulate, stream);
 }
 
+double parameter_elements(const std::vector<ParameterSpec>& specs) {
+  double n = 0;
+  for (const ParameterSpec& spec : specs) n += static_cast<double>(spec.shape.elements());
+  return n;
+}
+
 void settle_gradient(const Parameter& p, Stream& stream) {
   if (!p.grad.empty() && std::exchange(*p.grad_is_clear, false)) fill_zero(p.grad, stream);
 }

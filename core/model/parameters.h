@@ -41,6 +41,8 @@ struct LayerRange {
 /// Those of some ranges of layers, each once.
 [[nodiscard]] std::vector<ParameterSpec> parameter_specs(const ModelConfig& config,
                                                          const std::vector<LayerRange>& ranges);
+/// Numbers that a list of parameters holds.
+[[nodiscard]] double parameter_elements(const std::vector<ParameterSpec>& specs);
 /// Those of layer `layer`'s mixer alone.
 [[nodiscard]] std::vector<ParameterSpec> mixer_specs(const ModelConfig& config, int layer);
 [[nodiscard]] std::string layer_prefix(int layer);  // "model.layers.3."

@@ -38,10 +38,9 @@ Estimate estimate(const Config& config, const proto::Job& job, int ranks) {
   const LayoutPlan plan = plan_layout(config, job, ranks, read_machine("h100"));
   const RankPlan& rank = plan.fullest;
   Estimate e;
-  for (const model::ParameterSpec& spec : train.stage() == proto::ALIGN
-                                              ? method::align_specs(student)
-                                              : model::parameter_specs(student))
-    e.parameters += static_cast<double>(spec.shape.elements());
+  e.parameters =
+      model::parameter_elements(train.stage() == proto::ALIGN ? method::align_specs(student)
+                                                              : model::parameter_specs(student));
   e.weights = rank.weights;
   e.teacher = rank.teacher;
   e.gradients = rank.gradients;

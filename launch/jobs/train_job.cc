@@ -6,7 +6,6 @@
 #include "checkpoints/checkpoint_reader.h"
 #include "checkpoints/safetensors_writer.h"
 #include "core/base/file.h"
-#include "core/model/memory.h"
 #include "core/train/trainer.h"
 #include "launch/jobs/batches.h"
 #include "launch/jobs/collect_gradients.h"
