@@ -67,11 +67,13 @@ double AlignStage::run(const data::MicroBatch& batch, int chunk, Tensor& x, doub
       model::Mixer::Saved unused;
       block.mixer().forward(y, h, sequence, unused, nullptr, stream_);
     }
+    if (hooks_ != nullptr) hooks_->before_forward(layer);
     model::Mixer::Saved saved;
     mixer.forward(student, h, sequence, saved, nullptr, stream_);
     sum += kernels::mse_loss(student, student, y, counted, gradient_scale,
                              stream_);  // student becomes its gradient
     if (train) mixer.backward({}, student, h, sequence, saved, stream_);
+    if (train && hooks_ != nullptr) hooks_->after_backward(layer);
     if (layer + 1 < config_.num_hidden_layers) block.finish(x, y, stream_);
   }
   if (teacher.is_last()) x.reset();

@@ -29,6 +29,7 @@ class AlignStage final : public train::Stage {
   int chunks() const override { return static_cast<int>(teacher_.size()); }
   double token_scale() const override;
   Shape activation_shape(const data::MicroBatch& batch) const override;
+  void set_hooks(const model::LayerHooks* hooks) override { hooks_ = hooks; }
   double forward(const data::MicroBatch& batch, int chunk, Tensor& x,
                  double gradient_scale) override;
   double validation_forward(const data::MicroBatch& batch, int chunk, Tensor& x) override;
@@ -46,6 +47,7 @@ class AlignStage final : public train::Stage {
   train::BatchCutter cutter_;
   model::RopeTables rope_;
   Stream& stream_;
+  const model::LayerHooks* hooks_ = nullptr;
 };
 
 }  // namespace halo::method

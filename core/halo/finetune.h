@@ -29,6 +29,7 @@ class FinetuneStage final : public train::Stage {
   double forward(const data::MicroBatch& batch, int chunk, Tensor& x,
                  double gradient_scale) override;
   void backward(const data::MicroBatch& batch, int chunk, Tensor& d) override;
+  void set_hooks(const model::LayerHooks* hooks) override { student_.set_hooks(hooks); }
   double validation_forward(const data::MicroBatch& batch, int chunk, Tensor& x) override;
   double flops_per_token(std::int64_t sequence_length) const override;
 

@@ -22,6 +22,7 @@ class StudentPass {
         rope_(student.front().config(), dtype),
         stream_(stream) {}
 
+  void set_hooks(const model::LayerHooks* hooks) { hooks_ = hooks; }
   [[nodiscard]] int chunks() const { return static_cast<int>(student_.size()); }
   [[nodiscard]] const model::Transformer& chunk(int i) const {
     return student_[static_cast<std::size_t>(i)];
@@ -48,6 +49,7 @@ class StudentPass {
   train::BatchCutter cutter_;
   model::RopeTables rope_;
   Stream& stream_;
+  const model::LayerHooks* hooks_ = nullptr;
   std::map<std::pair<int, int>, model::Transformer::Saved> in_flight_;  // by micro-batch and chunk
 };
 

@@ -1,6 +1,8 @@
 #include "core/model/parameters.h"
 
+#include <charconv>
 #include <cmath>
+#include <string_view>
 #include <utility>
 
 #include "core/base/rng.h"
@@ -162,6 +164,16 @@ double parameter_elements(const std::vector<ParameterSpec>& specs) {
   double n = 0;
   for (const ParameterSpec& spec : specs) n += static_cast<double>(spec.shape.elements());
   return n;
+}
+
+int layer_of(const Parameter& parameter) {
+  constexpr std::string_view kLayers = "model.layers.";
+  if (parameter.name == kEmbedding) return kEmbeddingLayer;
+  if (!parameter.name.starts_with(kLayers)) return kAfterLayers;
+  int layer = 0;
+  const char* const begin = parameter.name.data() + kLayers.size();
+  std::from_chars(begin, parameter.name.data() + parameter.name.size(), layer);
+  return layer;
 }
 
 void settle_gradient(const Parameter& p, Stream& stream) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/base/tensor.h"
+#include "core/model/layer_hooks.h"
 #include "core/model/model_config.h"
 #include "parallel/placement.h"
 
@@ -78,6 +79,9 @@ struct Parameter {
   bool* grad_is_clear =
       nullptr;  // whether grad counts as zero, whatever it holds; null for a frozen parameter
 };
+
+/// The layer that a parameter belongs to, as LayerHooks counts them.
+[[nodiscard]] int layer_of(const Parameter& parameter);
 
 /// Gradient of a matrix += d_out^T in, for d_out (N, O), in (N, I) and a matrix (O, I); the first after clear_gradients
 /// overwrites. Nothing for a frozen parameter.

@@ -8,6 +8,16 @@
 #include "kernels/rope.h"
 
 namespace halo::model {
+namespace {
+
+void before_forward(const LayerHooks* hooks, int layer) {
+  if (hooks != nullptr && hooks->before_forward) hooks->before_forward(layer);
+}
+void after_backward(const LayerHooks* hooks, int layer) {
+  if (hooks != nullptr && hooks->after_backward) hooks->after_backward(layer);
+}
+
+}  // namespace
 
 Transformer::Transformer(ModelConfig config, LayerRange layers, const ParameterLookup& parameters,
                          const ModelAxes& axes)
@@ -22,6 +32,12 @@ Transformer::Transformer(ModelConfig config, LayerRange layers, const ParameterL
 
 Transformer::Transformer(ModelConfig config, const ParameterLookup& parameters)
     : Transformer(config, all_layers(config), parameters, single_rank()) {}
+
+/// Before final norm and head, which may be the embedding.
+void Transformer::before_last(const LayerHooks* hooks) const {
+  before_forward(hooks, kAfterLayers);
+  if (config_.tie_word_embeddings) before_forward(hooks, kEmbeddingLayer);
+}
 
 Tensor Transformer::activations(const Sequence& sequence, Stream& stream) const {
   const std::int64_t ranks = axes_->tensor.size();
@@ -64,14 +80,19 @@ Tensor Transformer::hidden(TensorView ids, const Sequence& sequence, Stream& str
   return hidden_from(0, x, sequence, stream, caches);
 }
 
-Tensor Transformer::infer(TensorView ids, Tensor x, const Sequence& sequence,
-                          Stream& stream) const {
+Tensor Transformer::infer(TensorView ids, Tensor x, const Sequence& sequence, Stream& stream,
+                          const LayerHooks* hooks) const {
   if (is_first()) {
+    before_forward(hooks, kEmbeddingLayer);
     x = activations(sequence, stream);
     embed(x, ids, stream);
   }
-  for (const Block& block : blocks_) block.infer(x, sequence, nullptr, stream);
+  for (int layer = held_.begin; layer < held_.end; ++layer) {
+    before_forward(hooks, layer);
+    block(layer).infer(x, sequence, nullptr, stream);
+  }
   if (!is_last()) return x;
+  before_last(hooks);
   const Tensor inv_rms(stream, {x.view().dim(0)}, wide_dtype(x.view().dtype));
   Tensor h = activations(sequence, stream);
   final_norm(h, inv_rms, x, stream);
@@ -79,18 +100,21 @@ Tensor Transformer::infer(TensorView ids, Tensor x, const Sequence& sequence,
 }
 
 Tensor Transformer::forward(TensorView ids, Tensor x, const Sequence& sequence, bool recompute,
-                            Saved& saved, Stream& stream) const {
+                            Saved& saved, Stream& stream, const LayerHooks* hooks) const {
   if (is_first()) {
+    before_forward(hooks, kEmbeddingLayer);
     saved.ids = Tensor::copy_of(stream, ids);
     x = activations(sequence, stream);
     embed(x, ids, stream);
   }
   saved.blocks.resize(blocks_.size());
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    before_forward(hooks, held_.begin + static_cast<int>(i));
     saved.blocks[i].recompute = recompute;
     blocks_[i].forward(x, sequence, saved.blocks[i], stream);
   }
   if (!is_last()) return x;
+  before_last(hooks);
   Tensor h = activations(sequence, stream);
   saved.x = std::move(x);
   saved.inv_rms = Tensor(stream, {h.view().dim(0)}, wide_dtype(h.view().dtype));
@@ -98,20 +122,24 @@ Tensor Transformer::forward(TensorView ids, Tensor x, const Sequence& sequence, 
   return h;
 }
 
-void Transformer::backward(TensorView d, const Sequence& sequence, Saved& saved,
-                           Stream& stream) const {
+void Transformer::backward(TensorView d, const Sequence& sequence, Saved& saved, Stream& stream,
+                           const LayerHooks* hooks) const {
   if (is_last()) {
     kernels::rms_norm_backward(d, final_norm_->grad, d, saved.x, final_norm_->weight, saved.inv_rms,
                                /*accumulate=*/false, stream);
     saved.x.reset();
+    after_backward(hooks, kAfterLayers);
   }
-  for (std::size_t i = blocks_.size(); i-- > 0;)
+  for (std::size_t i = blocks_.size(); i-- > 0;) {
     blocks_[i].backward(d, sequence, saved.blocks[i], stream);
+    after_backward(hooks, held_.begin + static_cast<int>(i));
+  }
   if (is_first() && !embedding_->grad.empty()) {
     settle_gradient(*embedding_, stream);
     const parallel::Gathered d_all = axes_->tensor.gather(d, stream);
     const kernels::VocabularyPart part{embedding_->region.offset[0], embedding_->global_shape[0]};
     kernels::embedding_backward(embedding_->grad, saved.ids, d_all, part, stream);
+    after_backward(hooks, kEmbeddingLayer);
   }
   saved = Saved();
 }

@@ -4,6 +4,7 @@
 
 #include "core/model/block.h"
 #include "core/model/head.h"
+#include "core/model/layer_hooks.h"
 
 namespace halo::model {
 
@@ -46,8 +47,8 @@ class Transformer {
 
   /// A pass without gradients over the layers held: from `ids` on the first layers, else from the activations `x`; to the
   /// final hidden states on the last layers, else to the next one's input.
-  [[nodiscard]] Tensor infer(TensorView ids, Tensor x, const Sequence& sequence,
-                             Stream& stream) const;
+  [[nodiscard]] Tensor infer(TensorView ids, Tensor x, const Sequence& sequence, Stream& stream,
+                             const LayerHooks* hooks = nullptr) const;
 
   /// The same as a training pass. `recompute`: each layer keeps its input alone and runs again in the backward pass.
   struct Saved {
@@ -56,15 +57,19 @@ class Transformer {
     Tensor x, inv_rms;  // the final norm's input and statistics
   };
   [[nodiscard]] Tensor forward(TensorView ids, Tensor x, const Sequence& sequence, bool recompute,
-                               Saved& saved, Stream& stream) const;
+                               Saved& saved, Stream& stream,
+                               const LayerHooks* hooks = nullptr) const;
   [[nodiscard]] Tensor forward(TensorView ids, const Sequence& sequence, bool recompute,
                                Saved& saved, Stream& stream) const {
     return forward(ids, {}, sequence, recompute, saved, stream);
   }
   /// d (N, D): the gradient of forward's result becomes that of its input. `saved` is used up.
-  void backward(TensorView d, const Sequence& sequence, Saved& saved, Stream& stream) const;
+  void backward(TensorView d, const Sequence& sequence, Saved& saved, Stream& stream,
+                const LayerHooks* hooks = nullptr) const;
 
  private:
+  void before_last(const LayerHooks* hooks) const;
+
   ModelConfig config_;
   LayerRange held_;
   const ModelAxes* axes_;

@@ -41,6 +41,13 @@ ShardedAdamW::ShardedAdamW(const model::ParameterSet& parameters, const parallel
   HALO_REQUIRE(parameters.trained(), "an optimizer of parameters without gradients");
   const std::int64_t total = parameters.flat_weights().size();
   buckets_ = parallel::make_buckets(flat_, total, options_.bucket_elements, ranks_.size());
+  for (const model::Parameter& p : parameters.all())
+    progress_.push_back({model::layer_of(p), false});
+  transfers_.resize(buckets_.size());
+  for (std::size_t i = 0, b = 0; i < flat_.size(); ++i) {
+    while (flat_[i].offset >= buckets_[b].end && b + 1 < buckets_.size()) ++b;
+    transfers_[b].parameters.push_back(i);
+  }
   std::int64_t owned = 0;
   for (const parallel::Bucket& bucket : buckets_) {
     owned_begin_.push_back(owned);
@@ -69,19 +76,58 @@ ShardedAdamW::OwnedPart ShardedAdamW::part(std::size_t i) const {
   return part;
 }
 
-void ShardedAdamW::zero_gradients() { parameters_.clear_gradients(stream_); }
+void ShardedAdamW::zero_gradients() {
+  parameters_.clear_gradients(stream_);
+  for (Progress& p : progress_) p.done = false;
+  for (Transfer& t : transfers_) t.reducing = false;
+}
+
+void ShardedAdamW::layer_done(int layer) {
+  std::vector<std::size_t> complete;
+  for (std::size_t i = 0; i < progress_.size(); ++i) {
+    // The other end of the pipeline adds to tied embeddings when it does; they wait for reduce_gradients.
+    const bool waits = progress_[i].done || parameters_.all()[i].at_both_ends;
+    if (progress_[i].layer == layer && !waits) complete.push_back(i);
+  }
+  complete_gradients(complete);
+  for (std::size_t b = buckets_.size(); b-- > 0;) {
+    Transfer& transfer = transfers_[b];
+    if (transfer.reducing) {
+      transfer.reduction.test();  // lets it go on
+    } else if (std::ranges::all_of(transfer.parameters,
+                                   [&](std::size_t i) { return progress_[i].done; })) {
+      begin_reduction(b);
+    }
+  }
+}
+
+/// By layers, not by buckets: those differ between ranks of the tensor axis where shares are uneven.
+void ShardedAdamW::complete_gradients(const std::vector<std::size_t>& parameters) {
+  std::vector<const model::Parameter*> all;
+  for (const std::size_t i : parameters) {
+    all.push_back(&parameters_.all()[i]);
+    model::settle_gradient(*all.back(), stream_);
+    progress_[i].done = true;
+  }
+  sum_shared_gradients(all, mesh_, stream_);
+}
+
+void ShardedAdamW::begin_reduction(std::size_t b) {
+  const parallel::Bucket& bucket = buckets_[b];
+  const TensorView gradients = parameters_.flat_gradients().slice(0, bucket.begin, bucket.end);
+  transfers_[b].reduction =
+      ranks_.reduce_scatter(part(b).gradient, gradients, bucket.counts(), comm::ReduceOp::kSum);
+  transfers_[b].reducing = true;
+}
 
 void ShardedAdamW::reduce_gradients() {
-  parameters_.settle_gradients(stream_);
-  sum_shared_gradients(parameters_, mesh_, stream_);
-  std::vector<comm::Work> works;
-  for (std::size_t i = 0; i < buckets_.size(); ++i) {
-    const parallel::Bucket& bucket = buckets_[i];
-    const TensorView all = parameters_.flat_gradients().slice(0, bucket.begin, bucket.end);
-    works.push_back(
-        ranks_.reduce_scatter(part(i).gradient, all, bucket.counts(), comm::ReduceOp::kSum));
-  }
-  for (comm::Work& work : works) work.wait();
+  std::vector<std::size_t> rest;
+  for (std::size_t i = 0; i < progress_.size(); ++i)
+    if (!progress_[i].done) rest.push_back(i);
+  complete_gradients(rest);
+  for (std::size_t b = buckets_.size(); b-- > 0;)
+    if (!transfers_[b].reducing) begin_reduction(b);
+  for (Transfer& transfer : transfers_) transfer.reduction.wait();
 }
 
 void ShardedAdamW::gather_gradients() {
@@ -129,8 +175,10 @@ void ShardedAdamW::update(double lr, double grad_scale) {
   ++steps_;
   const kernels::AdamWStep step{
       lr, options_.beta1, options_.beta2, options_.eps, options_.weight_decay, steps_, grad_scale};
-  for (std::size_t i = 0; i < buckets_.size(); ++i) update_part(i, step);
-  gather_weights();
+  for (std::size_t b = 0; b < buckets_.size(); ++b) {
+    update_part(b, step);
+    begin_gathering(b);
+  }
 }
 
 void ShardedAdamW::update_part(std::size_t bucket, const kernels::AdamWStep& step) {
@@ -153,18 +201,29 @@ void ShardedAdamW::update_part(std::size_t bucket, const kernels::AdamWStep& ste
   }
 }
 
-void ShardedAdamW::publish_masters() { gather_weights(); }
+void ShardedAdamW::publish_masters() {
+  for (std::size_t b = 0; b < buckets_.size(); ++b) begin_gathering(b);
+  wait_for_weights();
+}
 
-void ShardedAdamW::gather_weights() {
-  std::vector<comm::Work> works;
-  for (std::size_t i = 0; i < buckets_.size(); ++i) {
-    const OwnedPart own = part(i);
-    if (!masters_.empty()) kernels::cast(own.weight, own.master, stream_);
-    const parallel::Bucket& bucket = buckets_[i];
-    const TensorView all = parameters_.flat_weights().slice(0, bucket.begin, bucket.end);
-    works.push_back(ranks_.all_gather(all, own.weight, bucket.counts()));
+void ShardedAdamW::begin_gathering(std::size_t b) {
+  const OwnedPart own = part(b);
+  if (!masters_.empty()) kernels::cast(own.weight, own.master, stream_);
+  const parallel::Bucket& bucket = buckets_[b];
+  const TensorView all = parameters_.flat_weights().slice(0, bucket.begin, bucket.end);
+  transfers_[b].gathering = ranks_.all_gather(all, own.weight, bucket.counts());
+}
+
+void ShardedAdamW::wait_for_layer(int layer) {
+  for (Transfer& transfer : transfers_) {
+    const bool needed = std::ranges::any_of(
+        transfer.parameters, [&](std::size_t i) { return progress_[i].layer == layer; });
+    if (needed) transfer.gathering.wait();
   }
-  for (comm::Work& work : works) work.wait();
+}
+
+void ShardedAdamW::wait_for_weights() {
+  for (Transfer& transfer : transfers_) transfer.gathering.wait();
 }
 
 std::vector<ShardedAdamW::OwnedState> ShardedAdamW::owned() const {

@@ -27,13 +27,19 @@ class ShardedAdamW {
                AdamWOptions options, Stream& stream);
 
   void zero_gradients();
-  /// Sums the gradients over the ranks; each then holds the sums of what it owns. Collective.
+  /// Says that nothing more is added to a layer's gradients in this step (layers as LayerHooks counts them): buckets that
+  /// are complete begin to be summed. Every rank calls it for the same layers in the same order.
+  void layer_done(int layer);
+  /// Sums what is left of the gradients over the ranks; each then holds the sums of what it owns. Collective.
   void reduce_gradients();
   /// Over what this rank owns and counts, after reduce_gradients: summed over all ranks they are the global ones.
   [[nodiscard]] double sum_of_squares() const;
   [[nodiscard]] std::int64_t nonfinite_gradients() const;
-  /// Updates what is owned with grad_scale * gradient and gives every rank the new weights. Collective.
+  /// Updates what is owned with grad_scale * gradient and begins to give every rank the new weights, which are there after
+  /// wait_for_layer or wait_for_weights. Collective.
   void update(double lr, double grad_scale);
+  void wait_for_layer(int layer);
+  void wait_for_weights();
   /// Gives every rank the owners' masters as weights, after they were read from a checkpoint. Collective.
   void publish_masters();
   /// Gives every rank the whole reduced gradients of what it holds, for writing them to a file. Collective.
@@ -54,11 +60,24 @@ class ShardedAdamW {
   [[nodiscard]] std::vector<OwnedState> counted() const;
 
  private:
+  /// A parameter's part in the step that is under way.
+  struct Progress {
+    int layer = 0;
+    bool done = false;
+  };
+  /// Of one bucket.
+  struct Transfer {
+    std::vector<std::size_t> parameters;
+    bool reducing = false;
+    comm::Work reduction, gathering;
+  };
+  void complete_gradients(const std::vector<std::size_t>& parameters);
+  void begin_reduction(std::size_t bucket);
+  void begin_gathering(std::size_t bucket);
   struct OwnedPart {  // this rank's share of one bucket: flat arrays of equal length
     TensorView master, weight, gradient, m, v;
   };
   [[nodiscard]] OwnedPart part(std::size_t bucket) const;
-  void gather_weights();
   void update_part(std::size_t bucket, const kernels::AdamWStep& step);
   /// f(gradient) for each dense run of gradients that is owned and counted.
   template <class Function>
@@ -71,10 +90,12 @@ class ShardedAdamW {
   Stream& stream_;
   std::vector<parallel::FlatParameter> flat_;
   std::vector<parallel::Bucket> buckets_;
+  std::vector<Progress> progress_;  // of each parameter
   std::vector<std::int64_t>
       owned_begin_;  // where a bucket's owned part starts in masters_, m_ and v_
   Tensor masters_;   // empty when the weights are the masters
   Tensor m_, v_;
+  std::vector<Transfer> transfers_;  // of each bucket; waits for its calls before the memory goes
   std::int64_t steps_ = 0;
 };
 

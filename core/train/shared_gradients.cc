@@ -54,18 +54,17 @@ class SharedSum {
 
 }  // namespace
 
-void sum_shared_gradients(const model::ParameterSet& parameters, const parallel::DeviceMesh& mesh,
-                          Stream& stream) {
+void sum_shared_gradients(const std::vector<const model::Parameter*>& parameters,
+                          const parallel::DeviceMesh& mesh, Stream& stream) {
   if (mesh.degree(parallel::Axis::kTensor) > 1) {
     SharedSum sum(mesh.comm(parallel::Axis::kTensor), stream);
-    for (const model::Parameter& p : parameters.all())
-      if (p.shared) sum.add(p);
+    for (const model::Parameter* p : parameters)
+      if (p->shared) sum.add(*p);
     sum.run();
   }
   if (mesh.ends_comm().size() == 1) return;
-  const model::Parameter* embedding = parameters.find(model::kEmbedding);
-  if (embedding == nullptr || !embedding->at_both_ends) return;
-  mesh.ends_comm().all_reduce(embedding->grad, comm::ReduceOp::kSum).wait();
+  for (const model::Parameter* p : parameters)
+    if (p->at_both_ends) mesh.ends_comm().all_reduce(p->grad, comm::ReduceOp::kSum).wait();
 }
 
 }  // namespace halo::train

@@ -5,8 +5,9 @@
 namespace halo::train {
 
 /// Sums the gradients of what several ranks hold and each has seen a part for: along the tensor axis norms, whose tokens
-/// are cut there, and key heads that ranks share; between both ends of the pipeline tied embeddings. Collective.
-void sum_shared_gradients(const model::ParameterSet& parameters, const parallel::DeviceMesh& mesh,
-                          Stream& stream);
+/// are cut there, and key heads that ranks share; between both ends of the pipeline tied embeddings. Collective among the
+/// ranks that hold them.
+void sum_shared_gradients(const std::vector<const model::Parameter*>& parameters,
+                          const parallel::DeviceMesh& mesh, Stream& stream);
 
 }  // namespace halo::train

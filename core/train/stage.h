@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "core/model/layer_hooks.h"
 #include "core/model/parameters.h"
 #include "core/train/schedule.h"
 #include "data/batch_views.h"
@@ -32,6 +33,9 @@ class Stage {
   [[nodiscard]] virtual std::int64_t counted_tokens(const MicroBatch& batch) const = 0;
   /// What multiplies a token's loss beside one over the global token count (1 / (L * D) for align's mean).
   [[nodiscard]] virtual double token_scale() const { return 1.0; }
+
+  /// To be called around the layers that are trained; null: nothing is. Must outlive the passes.
+  virtual void set_hooks(const model::LayerHooks*) {}
 
   // Each works on one of this rank's chunks of layers for one micro-batch, which may be empty (B = 0) and is then skipped
   // by the caller. `x` are activations (activation_shape), or their gradient: what the chunk before, or after, has given

@@ -12,7 +12,13 @@ Trainer::Trainer(Stage& stage, const parallel::DeviceMesh& mesh, const TrainerOp
       options_(options),
       optimizer_(stage.trained(), mesh, options.adamw, stream),
       links_(mesh.comm(parallel::Axis::kPipeline)),
-      stream_(stream) {}
+      stream_(stream) {
+  hooks_.before_forward = [this](int layer) { optimizer_.wait_for_layer(layer); };
+  hooks_.after_backward = [this](int layer) {
+    if (completes_gradients_) optimizer_.layer_done(layer);
+  };
+  stage.set_hooks(&hooks_);
+}
 
 /// Every rank but those of the data axis sees the same tokens.
 std::int64_t Trainer::global_tokens(std::span<const MicroBatch> batches) {
@@ -64,11 +70,25 @@ double Trainer::run(std::span<const MicroBatch> batches, Pass pass, double gradi
   shape.teacher = stage_.actions().teacher_forward;
   shape.backward = stage_.actions().backward && pass == Pass::kTraining;
   const auto lists = parallel::pipeline_schedule(shape);
-  double sum = 0.0;
-  for (const parallel::PipelineAction& action : lists[static_cast<std::size_t>(links_.stage())]) {
-    const MicroBatch& batch = batches[static_cast<std::size_t>(action.micro_batch)];
-    if (batch.B > 0) sum += act(action, batch, pass, gradient_scale);
+  const auto& list = lists[static_cast<std::size_t>(links_.stage())];
+  const auto batch_of = [&](const parallel::PipelineAction& action) -> const MicroBatch& {
+    return batches[static_cast<std::size_t>(action.micro_batch)];
+  };
+  // Per chunk, the last action that adds to gradients.
+  using Kind = parallel::PipelineAction::Kind;
+  const Kind adding = stage_.actions().backward ? Kind::kBackward : Kind::kForward;
+  std::vector<std::size_t> last(static_cast<std::size_t>(shape.chunks), list.size());
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    if (list[i].kind == adding && batch_of(list[i]).B > 0)
+      last[static_cast<std::size_t>(list[i].chunk)] = i;
   }
+  double sum = 0.0;
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    completes_gradients_ =
+        pass == Pass::kTraining && last[static_cast<std::size_t>(list[i].chunk)] == i;
+    if (batch_of(list[i]).B > 0) sum += act(list[i], batch_of(list[i]), pass, gradient_scale);
+  }
+  completes_gradients_ = false;
   links_.finish();
   return sum;
 }

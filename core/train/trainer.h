@@ -32,6 +32,10 @@ class Trainer {
   Trainer(Stage& stage, const parallel::DeviceMesh& mesh, const TrainerOptions& options,
           Stream& stream);
 
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
+  ~Trainer() { stage_.set_hooks(nullptr); }
+
   /// One step on this rank's micro-batches; collective. `stop` asks all ranks to end after this step.
   /// Throws Error naming the step when the loss or a gradient is not finite: the weights are then as before it.
   StepStats step(std::int64_t step, std::span<const MicroBatch> batches, bool stop);
@@ -62,6 +66,9 @@ class Trainer {
   parallel::PipelineLinks links_;
   Stream& stream_;
   Trace* trace_ = nullptr;
+  model::LayerHooks hooks_;
+  bool completes_gradients_ =
+      false;  // the pass under way is the last to add to its chunk's gradients
 };
 
 }  // namespace halo::train
