@@ -90,14 +90,16 @@ void ShardedAdamW::layer_done(int layer) {
     if (progress_[i].layer == layer && !waits) complete.push_back(i);
   }
   complete_gradients(complete);
+  // From the last bucket on, so that ranks without a micro-batch, which sum all at the end, have the same order.
   for (std::size_t b = buckets_.size(); b-- > 0;) {
     Transfer& transfer = transfers_[b];
     if (transfer.reducing) {
       transfer.reduction.test();  // lets it go on
-    } else if (std::ranges::all_of(transfer.parameters,
-                                   [&](std::size_t i) { return progress_[i].done; })) {
-      begin_reduction(b);
+      continue;
     }
+    if (!std::ranges::all_of(transfer.parameters, [&](std::size_t i) { return progress_[i].done; }))
+      break;
+    begin_reduction(b);
   }
 }
 

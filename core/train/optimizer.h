@@ -28,7 +28,7 @@ class ShardedAdamW {
 
   void zero_gradients();
   /// Says that nothing more is added to a layer's gradients in this step (layers as LayerHooks counts them): buckets that
-  /// are complete begin to be summed. Every rank calls it for the same layers in the same order.
+  /// are complete begin to be summed. Ranks of the tensor axis call it for the same layers in the same order.
   void layer_done(int layer);
   /// Sums what is left of the gradients over the ranks; each then holds the sums of what it owns. Collective.
   void reduce_gradients();
