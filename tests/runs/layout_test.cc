@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kStages[] = {"align", "distill", "finetune"};
 constexpr double kTolerance = 1e-10;
-constexpr const char* kSteps = "train.steps=2";
+constexpr int kSteps = 2;
 
 using Tensors = std::map<std::string, std::vector<double>>;
 
@@ -61,12 +61,14 @@ class Golden {
     reference_ = run({}, "one");
   }
 
-  [[nodiscard]] std::vector<StageResult> run(const LayoutCase& c, const std::string& output) const {
+  /// The golden stages, going on where `output` has been left.
+  [[nodiscard]] std::vector<StageResult> run(const LayoutCase& c, const std::string& output,
+                                             int steps = kSteps) const {
     launch::Config config = launch::read_config(golden_.config().string());
     std::vector<std::string> arguments = layout_arguments(c);
     for (std::size_t i = 1; i < arguments.size(); i += 2)
       launch::apply_override(config, arguments[i]);
-    launch::apply_override(config, kSteps);
+    launch::apply_override(config, str("train.steps=", steps));
     config.set_output((folder_ / output).string());
     const launch::Config resolved = launch::resolve(config, "golden");
     const std::atomic<bool> stop = false;
@@ -77,12 +79,16 @@ class Golden {
   }
 
   void expect_reference(const std::vector<StageResult>& results) const {
+    expect_equal(results, reference_);
+  }
+  static void expect_equal(const std::vector<StageResult>& results,
+                           const std::vector<StageResult>& reference) {
     for (std::size_t i = 0; i < results.size(); ++i) {
       SCOPED_TRACE(kStages[i]);
-      expect_near(results[i].losses, reference_[i].losses, "loss");
-      expect_near(results[i].grad_norms, reference_[i].grad_norms, "grad_norm");
-      expect_near(results[i].gradients, reference_[i].gradients);
-      expect_near(results[i].weights, reference_[i].weights);
+      expect_near(results[i].losses, reference[i].losses, "loss");
+      expect_near(results[i].grad_norms, reference[i].grad_norms, "grad_norm");
+      expect_near(results[i].gradients, reference[i].gradients);
+      expect_near(results[i].weights, reference[i].weights);
     }
   }
 
@@ -140,6 +146,22 @@ TEST_P(LayoutTest, EqualsOneRank) {
   const auto& [name, layout] = GetParam();
   const Golden& golden = LayoutTest::golden(name);
   golden.expect_reference(golden.run(layout, testing::PrintToString(layout)));
+}
+
+/// Two steps on one layout, two on the next, and so on: the weights and the last steps are those of one rank.
+TEST(LayoutResumeTest, AnotherLayoutGoesOn) {
+  const Golden golden("tied");
+  const std::vector<LayoutCase> cases = layout_cases(8, 4, 4);
+  const std::vector<StageResult> reference = golden.run({}, "long", 8);
+  for (const std::size_t first : {std::size_t{3}, cases.size() / 2, cases.size() - 1}) {
+    std::vector<StageResult> last;
+    for (int part = 0; part < 4; ++part) {
+      const LayoutCase& c = cases[(first + static_cast<std::size_t>(part) * 11) % cases.size()];
+      SCOPED_TRACE(testing::PrintToString(c));
+      last = golden.run(c, str("parts", first), 2 * (part + 1));
+    }
+    Golden::expect_equal(last, reference);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Golden, LayoutTest,
