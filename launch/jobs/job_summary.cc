@@ -10,7 +10,7 @@
 namespace halo::launch {
 
 void write_job_summary(const JobFolder& folder, std::int64_t parameters,
-                       const proto::Train& train) {
+                       const std::vector<std::int64_t>& peak_bytes, const proto::Train& train) {
   const std::vector<StepMetrics> steps = std::filesystem::exists(folder.metrics())
                                              ? read_metrics(folder.metrics())
                                              : std::vector<StepMetrics>();
@@ -27,7 +27,8 @@ void write_job_summary(const JobFolder& folder, std::int64_t parameters,
                                {"tokens", tokens},
                                {"parameters", parameters},
                                {"seconds", seconds},
-                               {"loss", late_loss}};
+                               {"loss", late_loss},
+                               {"peak_bytes", peak_bytes}};
   write_file_atomically(folder.summary(), summary.dump(2) + "\n");
 }
 

@@ -1,11 +1,13 @@
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 
 #include "checkpoints/checkpoint_reader.h"
 #include "checkpoints/safetensors_writer.h"
 #include "core/base/file.h"
+#include "core/base/text.h"
 #include "core/train/trainer.h"
 #include "launch/jobs/batches.h"
 #include "launch/jobs/collect_gradients.h"
@@ -101,6 +103,7 @@ class TrainJob {
               const std::map<std::string, train::AxisTraffic>& traffic);
   void save(std::int64_t steps_done, bool must_save);
   void dump_gradients();
+  [[nodiscard]] std::vector<std::int64_t> peak_bytes() const;
   void finish();
 
   const JobContext& context_;
@@ -258,12 +261,28 @@ void TrainJob::dump_gradients() {
   checkpoints::write_safetensors(folder_.gradients(), tensors);
 }
 
+/// The allocator's peak of every rank.
+std::vector<std::int64_t> TrainJob::peak_bytes() const {
+  comm::Communicator& world = context_.world();
+  const auto ranks = static_cast<std::size_t>(world.size());
+  std::vector<std::int64_t> peaks(ranks);
+  const std::vector<std::int64_t> ones(ranks, 1);
+  auto own = static_cast<std::int64_t>(context_.stream.allocator()->peak_bytes());
+  world.all_gather(view(peaks.data(), {world.size()}), view(&own, {1}), ones).wait();
+  return peaks;
+}
+
 void TrainJob::finish() {
-  if (context_.is_first_rank())
-    write_job_summary(folder_,
-                      static_cast<std::int64_t>(model::parameter_elements(trained_specs(
-                          context_, prepared_.config, {model::all_layers(prepared_.config)}))),
-                      train_);
+  const std::vector<std::int64_t> peaks = peak_bytes();
+  if (!context_.is_first_rank()) return;
+  const auto [low, high] = std::ranges::minmax_element(peaks);
+  if (progress_) {
+    progress_->note(str("peak memory of a rank: ", human_bytes(static_cast<double>(*low)), " to ",
+                        human_bytes(static_cast<double>(*high))));
+  }
+  const auto all = trained_specs(context_, prepared_.config, {model::all_layers(prepared_.config)});
+  write_job_summary(folder_, static_cast<std::int64_t>(model::parameter_elements(all)), peaks,
+                    train_);
 }
 
 }  // namespace
