@@ -44,7 +44,7 @@ bool lightning_counted(std::string_view op, double passes, const LightningForwar
   const auto K = static_cast<double>(x.q.dim(3));
   const double flops = passes * static_cast<double>(x.q.size()) * (4 * K + 2 * kChunk);
   return only_counted(op, KernelWork::Kind::kAttention, flops, {x.q, x.k, x.v, x.q}, stream) &&
-         x.q.dtype == DType::kBFloat16;  // the CPU's bodies know how much memory they take
+         !counts_temporaries(x.q.dtype);
 }
 
 }  // namespace
@@ -112,7 +112,7 @@ void lightning_add_state(TensorView o, TensorView q, TensorView state,
   require_inputs(kOp, {q, q, q, state}, options);
   require_strided_operand(kOp, "o", o, q.shape, q.dtype, q.device);
   HALO_REQUIRE(!state.empty(), str(kOp, ": no state"));
-  if (only_counted(kOp, {o, o, q, state}, stream)) return;
+  if (only_counted(kOp, {o, o, q, state}, stream) && !counts_temporaries(q.dtype)) return;
   cpu::lightning_add_state(o, q, state, options, stream);
 }
 
@@ -133,7 +133,8 @@ void lightning_add_state_gradient(TensorView dk, TensorView dv, TensorView k, Te
   if (!options.document_start.empty())
     require_strided_operand(kOp, "document_start", options.document_start, {T, B}, DType::kInt32,
                             k.device);
-  if (only_counted(kOp, {dk, dk, dv, dv, k, v, dstate}, stream)) return;
+  if (only_counted(kOp, {dk, dk, dv, dv, k, v, dstate}, stream) && !counts_temporaries(k.dtype))
+    return;
   cpu::lightning_add_state_gradient(dk, dv, k, v, dstate, options, stream);
 }
 

@@ -41,7 +41,7 @@ bool attention_counted(std::string_view op, int products, const AttentionForward
   const double heads = static_cast<double>(x.q.dim(1)) * static_cast<double>(x.q.dim(2));
   const double flops = 2.0 * products * pairs * heads * static_cast<double>(x.q.dim(3));
   return only_counted(op, KernelWork::Kind::kAttention, flops, {x.q, x.k, x.v, x.o}, stream) &&
-         x.q.dtype == DType::kBFloat16;  // the CPU's bodies know how much memory they take
+         !counts_temporaries(x.q.dtype);
 }
 
 }  // namespace

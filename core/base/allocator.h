@@ -25,6 +25,22 @@ class Allocator {
   virtual void reset_peak() = 0;
 };
 
+/// Memory that is given back at the end of a scope.
+class AllocatorBlock {
+ public:
+  AllocatorBlock(Allocator& allocator, std::size_t bytes)
+      : allocator_(allocator), bytes_(bytes), memory_(allocator.allocate(bytes)) {}
+  AllocatorBlock(const AllocatorBlock&) = delete;
+  AllocatorBlock& operator=(const AllocatorBlock&) = delete;
+  ~AllocatorBlock() { allocator_.release(memory_, bytes_); }
+  [[nodiscard]] std::byte* begin() const { return static_cast<std::byte*>(memory_); }
+
+ private:
+  Allocator& allocator_;
+  std::size_t bytes_;
+  void* memory_;
+};
+
 /// Host memory. Blocks of 2 MiB and more are asked for as huge pages.
 class CpuAllocator final : public Allocator {
  public:

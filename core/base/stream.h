@@ -76,6 +76,26 @@ class Stream {
     }
   }
 
+  /// The same for items that need temporaries: body(i, memory) with `bytes` of memory, which each thread has of its own.
+  template <class Body>
+  void parallel_each(std::int64_t n, std::size_t bytes, Body&& body) {
+    const auto workers = static_cast<std::size_t>(std::clamp<std::int64_t>(n, 1, threads()));
+    const std::size_t stride = (bytes + 63) / 64 * 64;
+    const AllocatorBlock memory(*allocator_, workers * stride);
+    if (device_ == Device::kMeta) return;
+    std::atomic<std::int64_t> next = 0;
+    const auto drain = [&](int thread) {
+      if (static_cast<std::size_t>(thread) >= workers) return;
+      void* const own = memory.begin() + static_cast<std::size_t>(thread) * stride;
+      for (std::int64_t i = next++; i < n; i = next++) body(i, own);
+    };
+    if (workers == 1) {
+      drain(0);
+    } else {
+      pool_->run(drain);
+    }
+  }
+
   /// Waits for all queued work. On the CPU there is none.
   void synchronize() {}
 

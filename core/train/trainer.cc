@@ -1,5 +1,6 @@
 #include "core/train/trainer.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -20,12 +21,12 @@ Trainer::Trainer(Stage& stage, const parallel::DeviceMesh& mesh, const TrainerOp
   stage.set_hooks(&hooks_);
 }
 
-/// Every rank but those of the data axis sees the same tokens.
+/// Every rank but those of the data axis sees the same tokens. On the meta device nothing comes from the others.
 std::int64_t Trainer::global_tokens(std::span<const MicroBatch> batches) {
   std::int64_t tokens = 0;
   for (const MicroBatch& batch : batches) tokens += stage_.counted_tokens(batch);
   mesh_.comm(parallel::Axis::kData).all_reduce(view(&tokens, {1}), comm::ReduceOp::kSum).wait();
-  return tokens;
+  return stream_.device() == Device::kMeta ? std::max<std::int64_t>(tokens, 1) : tokens;
 }
 
 double Trainer::act(const parallel::PipelineAction& action, const MicroBatch& batch, Pass pass,

@@ -51,22 +51,23 @@ void add_state(const TensorView& o, const TensorView& q, const TensorView& state
                const LightningOptions& options, Stream& stream) {
   const std::int64_t tokens = q.dim(0), H = q.dim(2), K = q.dim(3);
   const std::int64_t pieces = (tokens + kRows - 1) / kRows;
-  stream.parallel_each(q.dim(1) * H * pieces, [&](std::int64_t i) {
-    const std::int64_t b = i / pieces / H, h = i / pieces % H, begin = i % pieces * kRows;
-    const double slope = options.slopes[static_cast<std::size_t>(h)];
-    const std::int64_t seen =
-        std::min(continuing(options.document_start, tokens, b), reach<T>(slope, tokens));
-    const std::int64_t n = std::min(kRows, seen - begin);
-    if (n <= 0) return;
-    Workspace<T> memory(stream, K * (kRows + K));
-    T *rows = memory.take(n * K), *S = memory.take(K * K);
-    gather(rows, q, {b, h, 1, begin, n});
-    decayed(rows, rows, n, K, options.scale, slope, begin + 1, 1);
-    read_state(S, state, b, h, K);
-    T* to = head_row<T>(o, begin, b, h);
-    const std::int64_t stride = tokens > 1 ? o.stride(0) : K;
-    matmul_block(MatmulBlock<T>{n, K, K, rows, K, false, S, K, false, to, stride, T{1}, T{1}});
-  });
+  const std::int64_t room = K * (kRows + K);
+  each_with_workspace<T>(
+      stream, q.dim(1) * H * pieces, room, [&](std::int64_t i, Workspace<T>& memory) {
+        const std::int64_t b = i / pieces / H, h = i / pieces % H, begin = i % pieces * kRows;
+        const double slope = options.slopes[static_cast<std::size_t>(h)];
+        const std::int64_t seen =
+            std::min(continuing(options.document_start, tokens, b), reach<T>(slope, tokens));
+        const std::int64_t n = std::min(kRows, seen - begin);
+        if (n <= 0) return;
+        T *rows = memory.take(n * K), *S = memory.take(K * K);
+        gather(rows, q, {b, h, 1, begin, n});
+        decayed(rows, rows, n, K, options.scale, slope, begin + 1, 1);
+        read_state(S, state, b, h, K);
+        T* to = head_row<T>(o, begin, b, h);
+        const std::int64_t stride = tokens > 1 ? o.stride(0) : K;
+        matmul_block(MatmulBlock<T>{n, K, K, rows, K, false, S, K, false, to, stride, T{1}, T{1}});
+      });
 }
 
 template <class T>
@@ -75,31 +76,32 @@ void add_state_gradient(const LightningGradients& gradients, const TensorView& k
                         const LightningOptions& options, Stream& stream) {
   const std::int64_t tokens = k.dim(0), G = k.dim(2), K = k.dim(3), R = dstate.dim(1) / G;
   const std::int64_t pieces = (tokens + kRows - 1) / kRows;
-  stream.parallel_each(k.dim(1) * G * pieces, [&](std::int64_t i) {
-    const std::int64_t b = i / pieces / G, g = i / pieces % G, begin = i % pieces * kRows;
-    const std::int64_t end = std::min(tokens, begin + kRows);
-    Workspace<T> memory(stream, K * (4 * kRows + K));
-    T *keys = memory.take(kRows * K), *values = memory.take(kRows * K),
-      *decayed_rows = memory.take(kRows * K), *dS = memory.take(K * K);
-    gather(keys, k, {b, g, 1, begin, end - begin});
-    gather(values, v, {b, g, 1, begin, end - begin});
-    for (std::int64_t h = g * R; h < (g + 1) * R; ++h) {  // in this order for each row
-      const double slope = options.slopes[static_cast<std::size_t>(h)];
-      const std::int64_t from = std::max(
-          {begin, tail(options.document_start, tokens, b), tokens - reach<T>(slope, tokens)});
-      const std::int64_t n = end - from, skipped = (from - begin) * K;
-      if (n <= 0) continue;
-      read_state(dS, dstate, b, h, K);
-      const auto add = [&](const TensorView& to, const T* rows, bool transpose) {
-        decayed(decayed_rows, rows + skipped, n, K, 1.0, slope, tokens - 1 - from, -1);
-        const std::int64_t stride = tokens > 1 ? to.stride(0) : K;
-        matmul_block(MatmulBlock<T>{n, K, K, decayed_rows, K, false, dS, K, transpose,
-                                    head_row<T>(to, from, b, g), stride, T{1}, T{1}});
-      };
-      add(gradients.dk, values, /*transpose=*/true);
-      add(gradients.dv, keys, /*transpose=*/false);
-    }
-  });
+  const std::int64_t room = K * (4 * kRows + K);
+  each_with_workspace<T>(
+      stream, k.dim(1) * G * pieces, room, [&](std::int64_t i, Workspace<T>& memory) {
+        const std::int64_t b = i / pieces / G, g = i / pieces % G, begin = i % pieces * kRows;
+        const std::int64_t end = std::min(tokens, begin + kRows);
+        T *keys = memory.take(kRows * K), *values = memory.take(kRows * K),
+          *decayed_rows = memory.take(kRows * K), *dS = memory.take(K * K);
+        gather(keys, k, {b, g, 1, begin, end - begin});
+        gather(values, v, {b, g, 1, begin, end - begin});
+        for (std::int64_t h = g * R; h < (g + 1) * R; ++h) {  // in this order for each row
+          const double slope = options.slopes[static_cast<std::size_t>(h)];
+          const std::int64_t from = std::max(
+              {begin, tail(options.document_start, tokens, b), tokens - reach<T>(slope, tokens)});
+          const std::int64_t n = end - from, skipped = (from - begin) * K;
+          if (n <= 0) continue;
+          read_state(dS, dstate, b, h, K);
+          const auto add = [&](const TensorView& to, const T* rows, bool transpose) {
+            decayed(decayed_rows, rows + skipped, n, K, 1.0, slope, tokens - 1 - from, -1);
+            const std::int64_t stride = tokens > 1 ? to.stride(0) : K;
+            matmul_block(MatmulBlock<T>{n, K, K, decayed_rows, K, false, dS, K, transpose,
+                                        head_row<T>(to, from, b, g), stride, T{1}, T{1}});
+          };
+          add(gradients.dk, values, /*transpose=*/true);
+          add(gradients.dv, keys, /*transpose=*/false);
+        }
+      });
 }
 
 }  // namespace

@@ -89,6 +89,9 @@ std::vector<data::MicroBatch> micro_batches(const proto::Train& train,
 parallel::PipelineCosts time_chunks(const PreparedStage& prepared, const data::MicroBatch& batch,
                                     RankClock& clock, Stream& stream) {
   train::Stage& stage = *prepared.stage;
+  const auto chunks = static_cast<std::size_t>(stage.chunks());
+  if (batch.B == 0)
+    return {std::vector(chunks, 0.0), std::vector(chunks, 0.0), std::vector(chunks, 0.0)};
   const auto given = [&](bool nothing) {
     return nothing ? Tensor()
                    : Tensor(stream, stage.activation_shape(batch), stage.trained().dtype());
