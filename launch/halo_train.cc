@@ -145,6 +145,8 @@ int run_on(comm::MpiSession& session, const Options& options) {
       return code;
     }
     world->abort(error.what());
+    // mpirun ends the others as soon as this rank is gone; they are to note their last calls before.
+    if (world->size() > 1) std::this_thread::sleep_for(std::chrono::seconds(1));
     throw;
   };
   const int code = launch::run_guarded(name, [&] {

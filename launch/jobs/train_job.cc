@@ -11,6 +11,7 @@
 #include "core/train/trainer.h"
 #include "launch/jobs/batches.h"
 #include "launch/jobs/collect_gradients.h"
+#include "launch/jobs/drill.h"
 #include "launch/jobs/hardware.h"
 #include "launch/jobs/job_context.h"
 #include "launch/jobs/job_summary.h"
@@ -113,6 +114,7 @@ class TrainJob {
   train::Trainer trainer_;
   train::Trace trace_;
   int traced_steps_ = 0;
+  std::optional<Drill> drill_ = Drill::from_environment();
   double peak_flops_;                     // of all ranks
   std::optional<MetricsWriter> metrics_;  // rank 0 alone, as the next two
   std::optional<TensorBoardWriter> tensorboard_;
@@ -179,6 +181,7 @@ void TrainJob::open_outputs(std::int64_t first) {
 bool TrainJob::run_step(std::int64_t step, Batches& batches) {
   const auto start = std::chrono::steady_clock::now();
   const std::vector<data::MicroBatch> micro_batches = batches.next();
+  if (drill_) drill_->before_step(context_.world().rank(), step);
   const train::StepStats stats = trainer_.step(step, micro_batches, context_.stop);
   const double seconds = seconds_since(start);
   const auto traffic = trace_.take_traffic();
