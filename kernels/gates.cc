@@ -57,7 +57,14 @@ void sigmoid_gate_backward(TensorView dx, TensorView dz, TensorView dy, TensorVi
 }
 
 void add(TensorView y, TensorView a, TensorView b, Stream& stream) {
-  check_elementwise("add", {y}, {a, b});
+  if (b.dtype == a.dtype) {
+    check_elementwise("add", {y}, {a, b});
+  } else {
+    check_elementwise("add", {y}, {a});
+    require_operand("add", "b", b, a.shape, b.dtype, a.device);
+    HALO_REQUIRE(wide_dtype(b.dtype) == a.dtype,
+                 str("add: ", dtype_name(b.dtype), " to ", dtype_name(a.dtype)));
+  }
   if (only_counted("add", {y, a, b}, stream)) return;
   cpu::add(y, a, b, stream);
 }

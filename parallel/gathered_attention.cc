@@ -1,6 +1,7 @@
 #include "parallel/gathered_attention.h"
 
 #include "kernels/gates.h"
+#include "kernels/optimizer.h"
 
 namespace halo::parallel {
 namespace {
@@ -50,7 +51,9 @@ void GatheredAttention::reduce_scatter(TensorView own, const Tensor& sums) const
          stream_);
   }
   const std::vector<std::int64_t> counts(static_cast<std::size_t>(ranks_.size()), own.size());
-  ranks_.reduce_scatter(own, by_rank, counts, comm::ReduceOp::kSum).wait();
+  const Tensor sum(stream_, own.shape, by_rank.view().dtype);
+  ranks_.reduce_scatter(sum, by_rank, counts, comm::ReduceOp::kSum).wait();
+  kernels::cast(own, sum, stream_);
 }
 
 kernels::AttentionMask GatheredAttention::mask(const Fragment& queries) const {

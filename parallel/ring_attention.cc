@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/gates.h"
+#include "kernels/optimizer.h"
 
 namespace halo::parallel {
 namespace {
@@ -140,8 +141,8 @@ void RingAttention::backward(const kernels::AttentionGradients& gradients, Tenso
     if (step == 0 && P > 2) next = {like(x.k, stream_), like(x.v, stream_)};
   }
   sums_arrive.wait();
-  copy(gradients.dk, dk_next, stream_);
-  copy(gradients.dv, dv_next, stream_);
+  kernels::cast(gradients.dk, dk_next, stream_);
+  kernels::cast(gradients.dv, dv_next, stream_);
 }
 
 }  // namespace halo::parallel
