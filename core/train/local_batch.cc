@@ -1,9 +1,20 @@
 #include "core/train/local_batch.h"
 
+#include <utility>
+
 namespace halo::train {
 namespace {
 
 using parallel::SequenceCut;
+
+/// Shapes alone, for the meta device.
+LocalBatch without_tokens(LocalBatch local, bool padded, Stream& stream) {
+  const Shape flat{local.T * local.B};
+  local.ids = Tensor(stream, flat, DType::kInt32);
+  local.labels = Tensor(stream, flat, DType::kInt32);
+  if (padded) local.counted = Tensor(stream, flat, DType::kUint8);
+  return local;
+}
 
 }  // namespace
 
@@ -20,11 +31,13 @@ LocalBatch BatchCutter::operator()(const data::MicroBatch& batch) {
                                         SequenceCut::Kind::kZigzag);
   }
   const std::int64_t B = batch.B;
-  const std::vector<std::int32_t> labels = data::next_token_labels(batch);
   LocalBatch local;
   local.cut = cut;
   local.T = cut->tokens_per_rank();
   local.B = B;
+  if (stream_->device() == Device::kMeta)
+    return without_tokens(std::move(local), cut->tokens() > batch.T, *stream_);
+  const std::vector<std::int32_t> labels = data::next_token_labels(batch);
   std::vector<std::int32_t> ids, own_labels, document_start;
   std::vector<std::uint8_t> counted;
   for (const parallel::Fragment& fragment : cut->of_rank(axes_->context->rank())) {

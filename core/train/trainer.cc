@@ -21,12 +21,14 @@ Trainer::Trainer(Stage& stage, const parallel::DeviceMesh& mesh, const TrainerOp
   stage.set_hooks(&hooks_);
 }
 
-/// Every rank but those of the data axis sees the same tokens. On the meta device nothing comes from the others.
+/// Every rank but those of the data axis sees the same tokens. On the meta device there are none, and one is as good.
 std::int64_t Trainer::global_tokens(std::span<const MicroBatch> batches) {
   std::int64_t tokens = 0;
-  for (const MicroBatch& batch : batches) tokens += stage_.counted_tokens(batch);
+  const bool meta = stream_.device() == Device::kMeta;
+  if (meta) tokens = 1;
+  for (const MicroBatch& batch : batches) tokens += meta ? 0 : stage_.counted_tokens(batch);
   mesh_.comm(parallel::Axis::kData).all_reduce(view(&tokens, {1}), comm::ReduceOp::kSum).wait();
-  return stream_.device() == Device::kMeta ? std::max<std::int64_t>(tokens, 1) : tokens;
+  return tokens;
 }
 
 double Trainer::act(const parallel::PipelineAction& action, const MicroBatch& batch, Pass pass,

@@ -28,13 +28,18 @@ proto::Job with_layout(const proto::Job& job, const parallel::Layout& layout, in
   return changed;
 }
 
-/// Every layout of `ranks` ranks that is worth a look: tensor ranks share a node, and no more data ranks than sequences.
+/// Every layout of `ranks` ranks that is worth a look: tensor ranks share a node, no more data ranks than sequences, and
+/// no fragments of a sequence shorter than what a kernel works on at once.
 std::vector<proto::Job> candidates(const proto::Job& job, int ranks,
                                    const proto::Machine& machine) {
+  constexpr std::int64_t kShortestFragment = 128, kMostContext = 256;
+  const auto most_context = static_cast<int>(std::clamp<std::int64_t>(
+      job.train().data().sequence_length() / (2 * kShortestFragment), 1, kMostContext));
   std::vector<proto::Job> all;
   for (int tensor = 1; tensor <= std::min(ranks, machine.ranks_per_node()); tensor *= 2) {
     for (int pipeline = 1; pipeline * tensor <= ranks && pipeline <= 64; pipeline *= 2) {
-      for (int context = 1; context * pipeline * tensor <= ranks; context *= 2) {
+      for (int context = 1; context * pipeline * tensor <= ranks && context <= most_context;
+           context *= 2) {
         if (ranks % (context * pipeline * tensor) != 0) continue;
         const int data = ranks / (context * pipeline * tensor);
         if (data > job.train().batch().sequences()) continue;
@@ -62,7 +67,7 @@ bool LayoutPlan::fits(const proto::Machine& machine) const {
 }
 
 LayoutPlan plan_layout(const Config& config, const proto::Job& job, int ranks,
-                       const proto::Machine& machine) {
+                       const proto::Machine& machine, Effort effort) {
   LayoutPlan plan;
   plan.layout.pipeline = job.layout().pipeline();
   plan.layout.context = job.layout().context();
@@ -74,8 +79,10 @@ LayoutPlan plan_layout(const Config& config, const proto::Job& job, int ranks,
   for (auto* list : {&costs.teacher, &costs.forward, &costs.backward}) list->resize(layer_chunks);
   double update = 0;
   for (int stage = 0; stage < plan.layout.pipeline; ++stage) {
+    const bool outer = stage < 2 || stage >= plan.layout.pipeline - 2;
+    const int most = outer || effort == Effort::kAllStages ? enough_micro_batches(job.layout()) : 1;
     RankPlan rank = plan_rank(config, job, rank_of_stage(stage, plan.layout), plan.layout, machine,
-                              {enough_micro_batches(job.layout()), false});
+                              {most, false});
     for (std::size_t i = 0; i < rank.chunks.forward.size(); ++i) {
       const std::size_t at =
           i * static_cast<std::size_t>(plan.layout.pipeline) + static_cast<std::size_t>(stage);
@@ -100,7 +107,7 @@ std::vector<LayoutPlan> plan_layouts(const Config& config, const proto::Job& job
   std::vector<LayoutPlan> plans;
   for (const proto::Job& candidate : candidates(job, ranks, machine)) {
     try {
-      plans.push_back(plan_layout(config, candidate, ranks, machine));
+      plans.push_back(plan_layout(config, candidate, ranks, machine, Effort::kOuterStages));
     } catch (const InputError&) {  // not enough heads or layers for it
     }
   }

@@ -14,10 +14,15 @@ struct LayoutPlan {
   [[nodiscard]] bool fits(const proto::Machine& machine) const;
 };
 
+/// How many micro-batches are run through for the peak: on every stage as many as it can ever hold, or so on the two
+/// outermost ones at each end, which take the most, and one on the others.
+enum class Effort : std::uint8_t { kAllStages, kOuterStages };
+
 /// Plans the layout of `job` on `ranks` ranks: one rank a pipeline stage stands for all of it. Throws InputError for
 /// layouts that the job cannot have.
 [[nodiscard]] LayoutPlan plan_layout(const Config& config, const proto::Job& job, int ranks,
-                                     const proto::Machine& machine);
+                                     const proto::Machine& machine,
+                                     Effort effort = Effort::kAllStages);
 
 /// The layouts that the job can have on `ranks` ranks, fastest first, those that do not fit into memory last.
 [[nodiscard]] std::vector<LayoutPlan> plan_layouts(const Config& config, const proto::Job& job,

@@ -64,22 +64,25 @@ class RankClock final : public comm::CallClock {
   std::vector<comm::Call> calls_;
 };
 
-std::vector<data::MicroBatch> micro_batches(const proto::Train& train,
-                                            const parallel::DeviceMesh& mesh, int most) {
+data::BatchPlan batch_plan(const proto::Train& train, const parallel::DeviceMesh& mesh) {
   data::BatchPlan plan;
   plan.sequences = train.batch().sequences();
   plan.data_ranks = mesh.degree(Axis::kData);
   plan.data_rank = mesh.coordinate(Axis::kData);
   plan.micro_sequences = micro_sequences(train.batch(), plan.data_ranks);
-  const std::int64_t T = train.data().sequence_length();
+  plan.length = train.data().sequence_length();
+  return plan;
+}
+
+/// The first `most` micro-batches of a step, or all; they have no tokens.
+std::vector<data::MicroBatch> micro_batches(const data::BatchPlan& plan, int most) {
   const int all = plan.micro_batches();
   std::vector<data::MicroBatch> batches;
   for (int i = 0; i < (most > 0 ? std::min(most, all) : all); ++i) {
     data::MicroBatch batch;
     batch.index = i;
-    batch.T = T;
+    batch.T = plan.length;
     batch.B = plan.lanes(i);
-    batch.tokens.assign(static_cast<std::size_t>(T * batch.B), 0);
     batches.push_back(std::move(batch));
   }
   return batches;
@@ -144,11 +147,11 @@ RankPlan plan_rank(const Config& config, const proto::Job& job, int rank,
   train::Trainer trainer(*prepared.stage, mesh, {}, stream);
   plan.optimizer = static_cast<double>(stream.allocator()->bytes_in_use() - before);
 
-  const std::vector<data::MicroBatch> batches =
-      micro_batches(train, mesh, options.most_micro_batches);
+  const data::BatchPlan step = batch_plan(train, mesh);
+  const std::vector<data::MicroBatch> batches = micro_batches(step, options.most_micro_batches);
   plan.pipeline.stages = layout.pipeline;
   plan.pipeline.chunks = prepared.stage->chunks();
-  plan.pipeline.micro_batches = static_cast<int>(micro_batches(train, mesh, 0).size());
+  plan.pipeline.micro_batches = step.micro_batches();
   plan.pipeline.teacher = prepared.stage->actions().teacher_forward;
   plan.pipeline.backward = prepared.stage->actions().backward;
   plan.chunks = time_chunks(prepared, batches.front(), clock, stream);
