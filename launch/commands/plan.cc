@@ -41,10 +41,11 @@ void run(const Options& options) {
     const proto::Job& job = config.job(i);
     if (!job.has_train() || (!options.job.empty() && job.name() != options.job)) continue;
     found = true;
-    const std::vector<LayoutPlan> plans = plan_layouts(config, job, options.ranks, machine);
+    const std::vector<LayoutPlan> plans =
+        plan_layouts(config, job, options.ranks, machine, static_cast<std::size_t>(options.most));
     std::cout << "job " << job.name() << " on " << options.ranks << " ranks of " << machine.name()
               << ":\n"
-              << to_table(plans, machine, static_cast<std::size_t>(options.most)) << '\n';
+              << to_table(plans, machine) << '\n';
   }
   HALO_REQUIRE_INPUT(found, str(options.config, ": ",
                                 options.job.empty() ? "has no training job"

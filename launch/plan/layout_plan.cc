@@ -16,7 +16,7 @@ int rank_of_stage(int stage, const parallel::Layout& layout) {
 
 /// Micro-batches after which a pipeline of this shape has no more to keep.
 int enough_micro_batches(const proto::Layout& layout) {
-  return 2 * layout.pipeline() * layout.chunks() + 8;
+  return layout.pipeline() * (layout.chunks() + 1) + 6;
 }
 
 proto::Job with_layout(const proto::Job& job, const parallel::Layout& layout, int chunks) {
@@ -80,7 +80,8 @@ LayoutPlan plan_layout(const Config& config, const proto::Job& job, int ranks,
   double update = 0;
   for (int stage = 0; stage < plan.layout.pipeline; ++stage) {
     const bool outer = stage < 2 || stage >= plan.layout.pipeline - 2;
-    const int most = outer || effort == Effort::kAllStages ? enough_micro_batches(job.layout()) : 1;
+    const bool whole = effort == Effort::kAllStages || (effort == Effort::kOuterStages && outer);
+    const int most = whole ? enough_micro_batches(job.layout()) : 1;
     RankPlan rank = plan_rank(config, job, rank_of_stage(stage, plan.layout), plan.layout, machine,
                               {most, false});
     for (std::size_t i = 0; i < rank.chunks.forward.size(); ++i) {
@@ -103,25 +104,38 @@ LayoutPlan plan_layout(const Config& config, const proto::Job& job, int ranks,
 }
 
 std::vector<LayoutPlan> plan_layouts(const Config& config, const proto::Job& job, int ranks,
-                                     const proto::Machine& machine) {
-  std::vector<LayoutPlan> plans;
-  for (const proto::Job& candidate : candidates(job, ranks, machine)) {
+                                     const proto::Machine& machine, std::size_t most) {
+  struct Candidate {
+    proto::Job job;
+    LayoutPlan plan;  // its memory is a lower bound
+  };
+  std::vector<Candidate> all;
+  for (proto::Job& with_layout : candidates(job, ranks, machine)) {
     try {
-      plans.push_back(plan_layout(config, candidate, ranks, machine, Effort::kOuterStages));
+      LayoutPlan plan = plan_layout(config, with_layout, ranks, machine, Effort::kTimes);
+      all.push_back({std::move(with_layout), std::move(plan)});
     } catch (const InputError&) {  // not enough heads or layers for it
     }
   }
-  HALO_REQUIRE_INPUT(!plans.empty(),
+  HALO_REQUIRE_INPUT(!all.empty(),
                      str("job ", job.name(), ": no layout of ", ranks, " ranks fits its ",
                          job.train().batch().sequences(), " sequences a step and its model"));
-  std::ranges::stable_sort(plans, [&](const LayoutPlan& a, const LayoutPlan& b) {
-    return std::pair(!a.fits(machine), a.seconds) < std::pair(!b.fits(machine), b.seconds);
+  std::ranges::stable_sort(all, {}, [&](const Candidate& c) {
+    return std::pair(!c.plan.fits(machine), c.plan.seconds);
   });
-  return plans;
+  std::vector<LayoutPlan> fitting, others;
+  for (const Candidate& c : all) {
+    const bool hopeless = !c.plan.fits(machine) && fitting.size() + others.size() >= most;
+    if (fitting.size() == most || hopeless) break;
+    LayoutPlan plan = plan_layout(config, c.job, ranks, machine, Effort::kOuterStages);
+    (plan.fits(machine) ? fitting : others).push_back(std::move(plan));
+  }
+  fitting.insert(fitting.end(), others.begin(), others.end());
+  fitting.resize(std::min(fitting.size(), most));
+  return fitting;
 }
 
-std::string to_table(const std::vector<LayoutPlan>& plans, const proto::Machine& machine,
-                     std::size_t most) {
+std::string to_table(const std::vector<LayoutPlan>& plans, const proto::Machine& machine) {
   std::ostringstream out;
   out << "pipeline chunks context tensor data       step  bubble  memory a rank   sent a step and "
          "rank: tensor    context   pipeline   gradient\n";
@@ -131,8 +145,7 @@ std::string to_table(const std::vector<LayoutPlan>& plans, const proto::Machine&
       if (name.starts_with(axis)) bytes += t.bytes;
     return bytes == 0 ? std::string("-") : human_bytes(bytes);
   };
-  for (std::size_t i = 0; i < std::min(most, plans.size()); ++i) {
-    const LayoutPlan& p = plans[i];
+  for (const LayoutPlan& p : plans) {
     out << std::right << std::setw(8) << p.layout.pipeline << std::setw(7) << p.chunks
         << std::setw(8) << p.layout.context << std::setw(7) << p.layout.tensor << std::setw(5)
         << p.layout.data << std::setw(11) << human_seconds(p.seconds) << std::setw(8)

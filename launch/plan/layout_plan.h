@@ -14,9 +14,9 @@ struct LayoutPlan {
   [[nodiscard]] bool fits(const proto::Machine& machine) const;
 };
 
-/// How many micro-batches are run through for the peak: on every stage as many as it can ever hold, or so on the two
-/// outermost ones at each end, which take the most, and one on the others.
-enum class Effort : std::uint8_t { kAllStages, kOuterStages };
+/// What is run through of a step: on every stage as many micro-batches as it can ever hold; so on the two outermost
+/// stages at each end, which take the most memory, and one on the others; or one on all, for times alone.
+enum class Effort : std::uint8_t { kAllStages, kOuterStages, kTimes };
 
 /// Plans the layout of `job` on `ranks` ranks: one rank a pipeline stage stands for all of it. Throws InputError for
 /// layouts that the job cannot have.
@@ -24,12 +24,14 @@ enum class Effort : std::uint8_t { kAllStages, kOuterStages };
                                      const proto::Machine& machine,
                                      Effort effort = Effort::kAllStages);
 
-/// The layouts that the job can have on `ranks` ranks, fastest first, those that do not fit into memory last.
+/// The best layouts that the job can have on `ranks` ranks, `most` of them: those that fit into memory, fastest first,
+/// then others. Throws InputError when there is none.
 [[nodiscard]] std::vector<LayoutPlan> plan_layouts(const Config& config, const proto::Job& job,
-                                                   int ranks, const proto::Machine& machine);
+                                                   int ranks, const proto::Machine& machine,
+                                                   std::size_t most);
 
-/// A table of some of them for people.
+/// A table of them for people.
 [[nodiscard]] std::string to_table(const std::vector<LayoutPlan>& plans,
-                                   const proto::Machine& machine, std::size_t most);
+                                   const proto::Machine& machine);
 
 }  // namespace halo::launch

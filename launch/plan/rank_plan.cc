@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
+#include <numeric>
 
 #include "core/train/trainer.h"
 #include "launch/jobs/batches.h"
@@ -88,6 +90,10 @@ std::vector<data::MicroBatch> micro_batches(const data::BatchPlan& plan, int mos
   return batches;
 }
 
+bool is_between_stages(const std::string& communicator) {
+  return communicator.starts_with(axis_name(Axis::kPipeline));
+}
+
 /// One micro-batch through every chunk of this stage, by itself.
 parallel::PipelineCosts time_chunks(const PreparedStage& prepared, const data::MicroBatch& batch,
                                     RankClock& clock, Stream& stream) {
@@ -116,6 +122,39 @@ parallel::PipelineCosts time_chunks(const PreparedStage& prepared, const data::M
     costs.backward.push_back(timed([&] { stage.backward(batch, chunk, d); }));
   }
   return costs;
+}
+
+using Traffic = std::map<std::string, train::AxisTraffic>;
+
+/// Makes of the traffic of a step with `run` micro-batches that of one with `all`.
+void add_micro_batches(Traffic& traffic, const Traffic& a_micro_batch, double run, double all) {
+  const auto add = [](train::AxisTraffic& to, const train::AxisTraffic& from, double times) {
+    to.calls += std::llround(times * static_cast<double>(from.calls));
+    to.bytes += times * from.bytes;
+    to.seconds += times * from.seconds;
+  };
+  for (auto& [name, t] : traffic) {
+    if (is_between_stages(name)) {
+      add(t, train::AxisTraffic(t), all / run - 1);
+    } else if (const auto one = a_micro_batch.find(name); one != a_micro_batch.end()) {
+      add(t, one->second, all - run);
+    }
+  }
+}
+
+/// A second step of one micro-batch, which begins while the first one's weights still arrive: what it takes beside its
+/// passes and its messages between stages.
+double time_update(const parallel::PipelineCosts& chunks, train::Trainer& trainer,
+                   std::span<const data::MicroBatch> batch, RankClock& clock) {
+  clock.restart();
+  const double begin = clock.now();
+  trainer.step(1, batch, false);
+  double seconds = clock.now() - begin;
+  for (const auto* costs : {&chunks.teacher, &chunks.forward, &chunks.backward})
+    seconds -= std::accumulate(costs->begin(), costs->end(), 0.0);
+  for (const auto& [name, t] : clock.traffic())
+    if (is_between_stages(name)) seconds -= t.seconds;
+  return std::max(seconds, 0.0);
 }
 
 }  // namespace
@@ -155,6 +194,7 @@ RankPlan plan_rank(const Config& config, const proto::Job& job, int rank,
   plan.pipeline.teacher = prepared.stage->actions().teacher_forward;
   plan.pipeline.backward = prepared.stage->actions().backward;
   plan.chunks = time_chunks(prepared, batches.front(), clock, stream);
+  const Traffic a_micro_batch = clock.traffic();
   stream.allocator()->reset_peak();
   clock.restart();
   clock.keeps_calls = options.keep_calls;
@@ -162,10 +202,9 @@ RankPlan plan_rank(const Config& config, const proto::Job& job, int rank,
   plan.peak = static_cast<double>(stream.allocator()->peak_bytes());
   plan.traffic = clock.traffic();
   plan.calls = clock.calls();
-  const double begin = clock.now();
-  trainer.optimizer().reduce_gradients();
-  trainer.optimizer().update(1.0, 1.0);
-  plan.update = clock.now() - begin;
+  add_micro_batches(plan.traffic, a_micro_batch, static_cast<double>(batches.size()),
+                    static_cast<double>(step.micro_batches()));
+  plan.update = time_update(plan.chunks, trainer, {batches.data(), 1}, clock);
   return plan;
 }
 

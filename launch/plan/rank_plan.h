@@ -17,8 +17,10 @@ struct RankPlan {
   double weights = 0, teacher = 0, gradients = 0, optimizer = 0;  // bytes for the whole run
   double peak = 0;                                                // of all together in a step
   parallel::PipelineCosts chunks;  // of a micro-batch, a value each of this stage's chunks
-  double update = 0;               // seconds after the passes: reductions and optimizer
-  std::map<std::string, train::AxisTraffic> traffic;  // by communicator
+  double update =
+      0;  // seconds of a step beside its passes: the optimizer, sums and gathers that no pass hides
+  std::map<std::string, train::AxisTraffic>
+      traffic;                       // of a step with all its micro-batches, by communicator
   std::vector<comm::Call> calls;     // of the step in their order, when they are kept
   parallel::PipelineShape pipeline;  // of the step, with all its micro-batches
 };
