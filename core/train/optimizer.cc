@@ -51,7 +51,8 @@ ShardedAdamW::ShardedAdamW(const model::ParameterSet& parameters, const parallel
   std::int64_t owned = 0;
   for (const parallel::Bucket& bucket : buckets_) {
     owned_begin_.push_back(owned);
-    owned += bucket.counts()[static_cast<std::size_t>(ranks_.rank())];
+    const auto rank = static_cast<std::size_t>(ranks_.rank());
+    owned += bucket.cuts[rank + 1] - bucket.cuts[rank];
   }
   const DType wide = wide_dtype(parameters.dtype());
   m_ = Tensor::zeros(stream, {owned}, wide);

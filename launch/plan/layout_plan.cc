@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <iomanip>
+#include <optional>
 #include <sstream>
+#include <thread>
 
 #include "core/base/text.h"
 
@@ -27,6 +29,12 @@ proto::Job with_layout(const proto::Job& job, const parallel::Layout& layout, in
   changed.mutable_layout()->set_chunks(chunks);
   return changed;
 }
+
+struct Candidate {
+  proto::Job job;  // with its layout
+  LayoutPlan plan;
+  bool possible = false;
+};
 
 /// Every layout of `ranks` ranks that is worth a look: tensor ranks share a node, no more data ranks than sequences, and
 /// no fragments of a sequence shorter than what a kernel works on at once.
@@ -78,12 +86,23 @@ LayoutPlan plan_layout(const Config& config, const proto::Job& job, int ranks,
   parallel::PipelineCosts costs;
   for (auto* list : {&costs.teacher, &costs.forward, &costs.backward}) list->resize(layer_chunks);
   double update = 0;
+  std::map<std::string, std::optional<RankPlan>> alike;
   for (int stage = 0; stage < plan.layout.pipeline; ++stage) {
     const bool outer = stage < 2 || stage >= plan.layout.pipeline - 2;
     const bool whole = effort == Effort::kAllStages || (effort == Effort::kOuterStages && outer);
     const int most = whole ? enough_micro_batches(job.layout()) : 1;
-    RankPlan rank = plan_rank(config, job, rank_of_stage(stage, plan.layout), plan.layout, machine,
-                              {most, false});
+    const int number = rank_of_stage(stage, plan.layout);
+    const auto run = [&] {
+      return plan_rank(config, job, number, plan.layout, machine, {most, false});
+    };
+    RankPlan rank;
+    if (whole || plan.layout.pipeline <= 4) {
+      rank = run();
+    } else {  // its neighbours are often alike
+      auto& known = alike[layers_of_rank(config, job, number, plan.layout)];
+      if (!known) known = run();
+      rank = *known;
+    }
     for (std::size_t i = 0; i < rank.chunks.forward.size(); ++i) {
       const std::size_t at =
           i * static_cast<std::size_t>(plan.layout.pipeline) + static_cast<std::size_t>(stage);
@@ -105,18 +124,19 @@ LayoutPlan plan_layout(const Config& config, const proto::Job& job, int ranks,
 
 std::vector<LayoutPlan> plan_layouts(const Config& config, const proto::Job& job, int ranks,
                                      const proto::Machine& machine, std::size_t most) {
-  struct Candidate {
-    proto::Job job;
-    LayoutPlan plan;  // its memory is a lower bound
-  };
   std::vector<Candidate> all;
-  for (proto::Job& with_layout : candidates(job, ranks, machine)) {
+  for (proto::Job& with_layout : candidates(job, ranks, machine))
+    all.push_back({std::move(with_layout), {}, false});
+  Stream stream(static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
+  stream.parallel_each(std::ssize(all), [&](std::int64_t i) {
+    Candidate& c = all[static_cast<std::size_t>(i)];
     try {
-      LayoutPlan plan = plan_layout(config, with_layout, ranks, machine, Effort::kTimes);
-      all.push_back({std::move(with_layout), std::move(plan)});
+      c.plan = plan_layout(config, c.job, ranks, machine, Effort::kTimes);
+      c.possible = true;
     } catch (const InputError&) {  // not enough heads or layers for it
     }
-  }
+  });
+  std::erase_if(all, [](const Candidate& c) { return !c.possible; });
   HALO_REQUIRE_INPUT(!all.empty(),
                      str("job ", job.name(), ": no layout of ", ranks, " ranks fits its ",
                          job.train().batch().sequences(), " sequences a step and its model"));

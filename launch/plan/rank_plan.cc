@@ -66,6 +66,22 @@ class RankClock final : public comm::CallClock {
   std::vector<comm::Call> calls_;
 };
 
+/// The architectures of a training job.
+struct JobModels {
+  bool taught;
+  model::ModelConfig teacher, student;
+
+  JobModels(const Config& config, const proto::Train& train)
+      : taught(train.stage() == proto::ALIGN || train.stage() == proto::DISTILL) {
+    const Architectures architectures(config);
+    if (taught) teacher = architectures.of(train.teacher());
+    student = architectures.student(train);
+  }
+  [[nodiscard]] const model::ModelConfig* teacher_or_null() const {
+    return taught ? &teacher : nullptr;
+  }
+};
+
 data::BatchPlan batch_plan(const proto::Train& train, const parallel::DeviceMesh& mesh) {
   data::BatchPlan plan;
   plan.sequences = train.batch().sequences();
@@ -163,10 +179,7 @@ RankPlan plan_rank(const Config& config, const proto::Job& job, int rank,
                    const parallel::Layout& layout, const proto::Machine& machine,
                    const RankPlanOptions& options) {
   const proto::Train& train = job.train();
-  const Architectures architectures(config);
-  const bool taught = train.stage() == proto::ALIGN || train.stage() == proto::DISTILL;
-  const model::ModelConfig teacher =
-      taught ? architectures.of(train.teacher()) : model::ModelConfig();
+  const JobModels models(config, train);
 
   RankClock clock(machine, layout);
   Stream stream([&clock](const KernelWork& work) { clock.compute(work); });
@@ -174,13 +187,12 @@ RankPlan plan_rank(const Config& config, const proto::Job& job, int rank,
   const parallel::DeviceMesh mesh(world, layout);
   const std::atomic<bool> stop = false;
   const JobContext context{config, job, 0, mesh, stream, stop};
-  PreparedStage prepared =
-      assemble_stage(context, architectures.student(train), taught ? &teacher : nullptr);
+  PreparedStage prepared = assemble_stage(context, models.student, models.teacher_or_null());
 
   RankPlan plan;
   plan.weights = static_cast<double>(prepared.parameters->flat_weights().bytes());
   plan.gradients = static_cast<double>(prepared.parameters->flat_gradients().bytes());
-  if (taught)
+  if (models.taught)
     plan.teacher = static_cast<double>(prepared.teacher_parameters->flat_weights().bytes());
   const std::size_t before = stream.allocator()->bytes_in_use();
   train::Trainer trainer(*prepared.stage, mesh, {}, stream);
@@ -206,6 +218,27 @@ RankPlan plan_rank(const Config& config, const proto::Job& job, int rank,
                     static_cast<double>(step.micro_batches()));
   plan.update = time_update(plan.chunks, trainer, {batches.data(), 1}, clock);
   return plan;
+}
+
+std::string layers_of_rank(const Config& config, const proto::Job& job, int rank,
+                           const parallel::Layout& layout) {
+  const JobModels models(config, job.train());
+  RankClock clock({}, layout);
+  comm::MetaCommunicator world("world", rank, layout.ranks(), clock);
+  const parallel::DeviceMesh mesh(world, layout);
+  const ModelParts parts(
+      mesh, job, models.student,
+      layer_costs(models.teacher_or_null(), models.student, job.train().stage() == proto::ALIGN,
+                  job.train().data().sequence_length()));
+  std::string text;
+  for (const model::LayerRange& range : parts.ranges()) {
+    if (!text.empty()) text += '|';
+    if (range.begin == 0) text += "embedding+";
+    for (int layer = range.begin; layer < range.end; ++layer)
+      text += models.student.mixer(layer) == model::MixerType::kLightning ? 'L' : 'A';
+    if (range.end == models.student.num_hidden_layers) text += "+head";
+  }
+  return text;
 }
 
 }  // namespace halo::launch

@@ -36,4 +36,9 @@ struct RankPlanOptions {
                                  const parallel::Layout& layout, const proto::Machine& machine,
                                  const RankPlanOptions& options = {});
 
+/// What of the models a rank holds, as text: "LLA|LLLA+head" for chunks of lightning and softmax layers. Ranks with the same
+/// text and tensor rank work alike.
+[[nodiscard]] std::string layers_of_rank(const Config& config, const proto::Job& job, int rank,
+                                         const parallel::Layout& layout);
+
 }  // namespace halo::launch
