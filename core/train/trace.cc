@@ -1,5 +1,6 @@
 #include "core/train/trace.h"
 
+#include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
 
@@ -8,7 +9,13 @@ namespace {
 
 using Event = nlohmann::ordered_json;
 
-constexpr int kWorkRow = 0, kWaitingRow = 1;
+constexpr int kWorkRow = 0, kWaitingRow = 1, kFirstCallRow = 2;
+
+/// Rows are threads to viewers, whose numbers must differ over all ranks.
+int thread_of(int rank, int row) {
+  constexpr int kRows = 1000;
+  return kRows * (rank + 1) + row;
+}
 
 double microseconds(double seconds) { return seconds * 1e6; }
 
@@ -16,15 +23,49 @@ double microseconds(double seconds) { return seconds * 1e6; }
 Event span(int rank, int row, const std::string& name, double begin, double end) {
   return {{"ph", "X"},
           {"pid", rank},
-          {"tid", row},
+          {"tid", thread_of(rank, row)},
           {"name", name},
           {"ts", microseconds(begin)},
           {"dur", microseconds(end - begin)}};
 }
 
-Event name_of(int rank, int row, const char* what, const std::string& name) {
-  return {{"ph", "M"}, {"pid", rank}, {"tid", row}, {"name", what}, {"args", {{"name", name}}}};
+Event about(int rank, int row, const char* what, const char* key, const Event& value) {
+  return {{"ph", "M"},
+          {"pid", rank},
+          {"tid", thread_of(rank, row)},
+          {"name", what},
+          {"args", {{key, value}}}};
 }
+
+/// Rows for calls: one a communicator, and more where its calls overlap.
+class CallRows {
+ public:
+  /// The row for a call of [begin, end); calls come by rising begin.
+  int place(const std::string& communicator, double begin, double end) {
+    std::vector<Row>& rows = rows_[communicator];
+    for (Row& row : rows) {
+      if (row.end > begin) continue;
+      row.end = end;
+      return row.index;
+    }
+    rows.push_back({next_++, end});
+    return rows.back().index;
+  }
+  /// f(row, communicator) for each.
+  template <class Function>
+  void each(Function&& f) const {
+    for (const auto& [communicator, rows] : rows_)
+      for (const Row& row : rows) f(row.index, communicator);
+  }
+
+ private:
+  struct Row {
+    int index;
+    double end;
+  };
+  std::map<std::string, std::vector<Row>> rows_;
+  int next_ = kFirstCallRow;
+};
 
 }  // namespace
 
@@ -61,33 +102,31 @@ std::string Trace::events_json(int rank) const {
     if (!text.empty()) text += ",\n";
     text += event.dump();
   };
-  add(name_of(rank, 0, "process_name", "rank " + std::to_string(rank)));
-  add(name_of(rank, kWorkRow, "thread_name", "work"));
-  add(name_of(rank, kWaitingRow, "thread_name", "waiting"));
+  const auto add_row = [&](int row, const std::string& name) {
+    add(about(rank, row, "thread_name", "name", name));
+    add(about(rank, row, "thread_sort_index", "sort_index", row));
+  };
+  add(about(rank, kWorkRow, "process_name", "name", "rank " + std::to_string(rank)));
+  add(about(rank, kWorkRow, "process_sort_index", "sort_index", rank));
+  add_row(kWorkRow, "work");
+  add_row(kWaitingRow, "waiting");
   for (const Work& work : work_)
     add(span(rank, kWorkRow, work.name, work.begin - start_, work.end - start_));
-  int id = 0;
-  for (const comm::CallSpan& each : calls_) {
-    const comm::Call& call = each.call;
+  std::vector<const comm::CallSpan*> calls;
+  for (const comm::CallSpan& each : calls_) calls.push_back(&each);
+  std::ranges::stable_sort(calls, {}, &comm::CallSpan::begin);
+  CallRows rows;
+  for (const comm::CallSpan* each : calls) {
+    const comm::Call& call = each->call;
     const std::string name = std::string(call.op) + ' ' + call.communicator;
-    if (each.waited > 0)
-      add(span(rank, kWaitingRow, name, each.end - each.waited - start_, each.end - start_));
-    // Calls of one communicator may overlap, so they are asynchronous events.
-    const std::string key = std::to_string(rank) + '.' + std::to_string(id++);
-    Event event{{"ph", "b"},
-                {"cat", call.communicator},
-                {"id", key},
-                {"pid", rank},
-                {"tid", 0},
-                {"name", name},
-                {"ts", microseconds(each.begin - start_)},
-                {"args", {{"bytes", call.bytes}, {"to", call.to}, {"from", call.from}}}};
-    add(event);
-    event["ph"] = "e";
-    event["ts"] = microseconds(each.end - start_);
-    event.erase("args");
+    if (each->waited > 0)
+      add(span(rank, kWaitingRow, name, each->end - each->waited - start_, each->end - start_));
+    Event event = span(rank, rows.place(call.communicator, each->begin, each->end), name,
+                       each->begin - start_, each->end - start_);
+    event["args"] = {{"bytes", call.bytes}, {"to", call.to}, {"from", call.from}};
     add(event);
   }
+  rows.each(add_row);
   return text;
 }
 

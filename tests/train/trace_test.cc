@@ -46,22 +46,52 @@ TEST(TraceTest, EventsAreAList) {
     const double now = Trace::now();
     trace.add_work("F0.0", now, now + 0.5);
     const auto events = nlohmann::json::parse('[' + trace.events_json(world.rank()) + ']');
-    std::map<std::string, int> phases;
+    std::map<std::string, int> names;
     for (const auto& event : events) {
       EXPECT_EQ(event["pid"], world.rank());
-      ++phases[event["ph"]];
+      EXPECT_EQ(event["tid"].get<int>() / 1000, world.rank() + 1) << "viewers tell threads by it";
+      ++names[event["name"]];
       if (event["name"] == "F0.0") {
         EXPECT_NEAR(event["dur"].get<double>(), 5e5, 1);
       }
     }
-    EXPECT_EQ(phases["M"], 3);
-    EXPECT_EQ(phases["b"], 2);
-    EXPECT_EQ(phases["e"], 2);
-    EXPECT_GE(phases["X"], 1);
+    EXPECT_EQ(names["F0.0"], 1);
+    EXPECT_GE(names["exchange world"], 1);
+    EXPECT_GE(names["all_reduce world"], 1);
+    EXPECT_EQ(names["process_name"], 1);
+    EXPECT_EQ(names["thread_name"], 3);  // work, waiting, world
     trace.stop();
     trace.add_work("later", 0, 1);
     EXPECT_EQ(trace.events_json(0).find("later"), std::string::npos);
   });
+}
+
+TEST(TraceTest, CallsThatOverlapHaveRowsOfTheirOwn) {
+  Trace trace;
+  trace.record();
+  const double begin = Trace::now();
+  const double spans[][2] = {{0, 4}, {1, 2}, {1, 3}, {2, 5}, {4, 6}};
+  for (const auto& [from, to] : spans) {
+    comm::CallSpan span;
+    span.call.op = "exchange";
+    span.call.communicator = "context";
+    span.call.ranks = 2;
+    span.begin = begin + from;
+    span.end = begin + to;
+    trace.on_call(span);
+  }
+  const auto events = nlohmann::json::parse('[' + trace.events_json(0) + ']');
+  std::map<int, double> ends;  // of each row
+  int calls = 0;
+  for (const auto& event : events) {
+    if (event["ph"] != "X") continue;
+    ++calls;
+    double& end = ends[event["tid"]];
+    EXPECT_GE(event["ts"].get<double>(), end);
+    end = event["ts"].get<double>() + event["dur"].get<double>();
+  }
+  EXPECT_EQ(calls, 5);
+  EXPECT_EQ(ends.size(), 3U);
 }
 
 }  // namespace
