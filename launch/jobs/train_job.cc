@@ -58,6 +58,7 @@ class TrainJob {
         prepared_(prepare_stage(context)),
         trainer_(*prepared_.stage, context.mesh, trainer_options(train_), context.stream),
         peak_flops_(measured_flops(context)) {
+    context.stream.allocator()->reset_peak();  // neither loading nor measuring is the steps'
     trainer_.set_trace(&trace_);
     context.world().observe(&trace_);
     trainer_.on_gradients = [this](std::int64_t step) {
