@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <atomic>
 
-#include "core/train/trainer.h"
 #include "launch/jobs/batches.h"
 #include "launch/jobs/prepared_stage.h"
+#include "launch/jobs/trainer_options.h"
 
 namespace halo::launch {
 namespace {
@@ -144,7 +144,8 @@ RankPlan plan_rank(const Config& config, const proto::Job& job, int rank,
   if (taught)
     plan.teacher = static_cast<double>(prepared.teacher_parameters->flat_weights().bytes());
   const std::size_t before = stream.allocator()->bytes_in_use();
-  train::Trainer trainer(*prepared.stage, mesh, {}, stream);
+  const train::TrainerOptions training = trainer_options(job);
+  train::Trainer trainer(*prepared.stage, mesh, training, stream);
   plan.optimizer = static_cast<double>(stream.allocator()->bytes_in_use() - before);
 
   const data::BatchPlan step = batch_plan(train, mesh);
@@ -162,9 +163,11 @@ RankPlan plan_rank(const Config& config, const proto::Job& job, int rank,
   plan.peak = static_cast<double>(stream.allocator()->peak_bytes());
   plan.traffic = clock.traffic();
   plan.calls = clock.calls();
+  if (!training.overlap) trainer.optimizer().zero_gradients();  // all are still to be summed
   const double begin = clock.now();
   trainer.optimizer().reduce_gradients();
   trainer.optimizer().update(1.0, 1.0);
+  if (!training.overlap) trainer.optimizer().wait_for_weights();
   plan.update = clock.now() - begin;
   return plan;
 }
