@@ -14,7 +14,7 @@ struct AdamWOptions {
   double beta2 = 0.95;
   double eps = 1e-8;
   double weight_decay = 0.0;                             // on matrices only
-  std::int64_t bucket_elements = std::int64_t{8} << 20;  // of one reduce_scatter
+  std::int64_t bucket_elements = std::int64_t{8} << 20;  // of one reduce_scatter, at least
 };
 
 /// AdamW with ZeRO-1: masters and moments of each parameter live on one of the ranks that hold the same part of it. In

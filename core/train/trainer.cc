@@ -16,7 +16,7 @@ Trainer::Trainer(Stage& stage, const parallel::DeviceMesh& mesh, const TrainerOp
       stream_(stream) {
   hooks_.before_forward = [this](int layer) { optimizer_.wait_for_layer(layer); };
   hooks_.after_backward = [this](int layer) {
-    if (completes_gradients_) optimizer_.layer_done(layer);
+    if (completes_gradients_ && options_.overlap) optimizer_.layer_done(layer);
   };
   stage.set_hooks(&hooks_);
 }
@@ -124,6 +124,7 @@ StepStats Trainer::step(std::int64_t step, std::span<const MicroBatch> batches, 
       options_.grad_clip > 0 ? std::min(1.0, options_.grad_clip / (stats.grad_norm + 1e-6)) : 1.0;
   const double update = Trace::now();
   optimizer_.update(stats.lr, clip);
+  if (!options_.overlap) optimizer_.wait_for_weights();
   if (trace_ != nullptr) trace_->add_work("update", update, Trace::now());
   return stats;
 }

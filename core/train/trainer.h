@@ -15,6 +15,8 @@ struct TrainerOptions {
   LrSchedule schedule;
   AdamWOptions adamw;
   double grad_clip = 1.0;  // largest global gradient norm; 0: none
+  bool overlap =
+      true;  // sums gradients during backward and gathers weights during the next forward pass
 };
 
 struct StepStats {

@@ -8,7 +8,6 @@
 #include "checkpoints/safetensors_writer.h"
 #include "core/base/file.h"
 #include "core/base/text.h"
-#include "core/train/trainer.h"
 #include "launch/jobs/batches.h"
 #include "launch/jobs/collect_gradients.h"
 #include "launch/jobs/drill.h"
@@ -18,6 +17,7 @@
 #include "launch/jobs/model_reference.h"
 #include "launch/jobs/prepared_stage.h"
 #include "launch/jobs/trace_file.h"
+#include "launch/jobs/trainer_options.h"
 #include "launch/metrics.h"
 #include "launch/progress.h"
 #include "launch/tensorboard.h"
@@ -26,23 +26,6 @@ namespace halo::launch {
 namespace {
 
 constexpr int kTracedSteps = 4;
-
-train::TrainerOptions trainer_options(const proto::Train& train) {
-  const proto::Optimizer& o = train.optimizer();
-  train::TrainerOptions options;
-  options.schedule.kind = o.schedule() == proto::CONSTANT ? train::LrSchedule::Kind::kConstant
-                                                          : train::LrSchedule::Kind::kCosine;
-  options.schedule.lr = o.lr();
-  options.schedule.min_lr = o.min_lr();
-  options.schedule.warmup_steps = o.warmup_steps();
-  options.schedule.total_steps = train.steps();
-  options.adamw.beta1 = o.beta1();
-  options.adamw.beta2 = o.beta2();
-  options.adamw.eps = o.eps();
-  options.adamw.weight_decay = o.weight_decay();
-  options.grad_clip = o.grad_clip();
-  return options;
-}
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -56,8 +39,9 @@ class TrainJob {
         train_(context.job.train()),
         folder_(context.folder()),
         prepared_(prepare_stage(context)),
-        trainer_(*prepared_.stage, context.mesh, trainer_options(train_), context.stream),
+        trainer_(*prepared_.stage, context.mesh, trainer_options(context.job), context.stream),
         peak_flops_(measured_flops(context)) {
+    context.stream.allocator()->reset_peak();  // neither loading nor measuring is the steps'
     trainer_.set_trace(&trace_);
     context.world().observe(&trace_);
     trainer_.on_gradients = [this](std::int64_t step) {

@@ -5,9 +5,9 @@
 #include <cmath>
 #include <numeric>
 
-#include "core/train/trainer.h"
 #include "launch/jobs/batches.h"
 #include "launch/jobs/prepared_stage.h"
+#include "launch/jobs/trainer_options.h"
 
 namespace halo::launch {
 namespace {
@@ -195,7 +195,8 @@ RankPlan plan_rank(const Config& config, const proto::Job& job, int rank,
   if (models.taught)
     plan.teacher = static_cast<double>(prepared.teacher_parameters->flat_weights().bytes());
   const std::size_t before = stream.allocator()->bytes_in_use();
-  train::Trainer trainer(*prepared.stage, mesh, {}, stream);
+  const train::TrainerOptions training = trainer_options(job);
+  train::Trainer trainer(*prepared.stage, mesh, training, stream);
   plan.optimizer = static_cast<double>(stream.allocator()->bytes_in_use() - before);
 
   const data::BatchPlan step = batch_plan(train, mesh);

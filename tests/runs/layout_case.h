@@ -1,4 +1,5 @@
 #pragma once
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,8 @@ struct LayoutCase {
   std::string context_attention = "RING";
   std::string context_state = "RING";
   bool recompute = false;
+  bool overlap = true;
+  std::int64_t bucket_elements = 1000;  // several buckets even of the golden models
 };
 void PrintTo(const LayoutCase& c, std::ostream* out);
 
@@ -20,7 +23,10 @@ void PrintTo(const LayoutCase& c, std::ostream* out);
 /// turns, so that each pair of options meets.
 [[nodiscard]] std::vector<LayoutCase> layout_cases(int max_ranks, int layers, int heads);
 
-/// The config fields, as `--set` takes them.
-[[nodiscard]] std::vector<std::string> layout_arguments(const LayoutCase& c);
+/// Every `step`-th of them.
+[[nodiscard]] std::vector<LayoutCase> every(std::size_t step, const std::vector<LayoutCase>& cases);
+
+/// The config fields that say so, "path=value".
+[[nodiscard]] std::vector<std::string> layout_settings(const LayoutCase& c);
 
 }  // namespace halo::test

@@ -5,10 +5,10 @@
 #include <atomic>
 #include <map>
 
-#include "core/train/trainer.h"
 #include "launch/jobs/batches.h"
 #include "launch/jobs/prepared_stage.h"
 #include "launch/jobs/run_jobs.h"
+#include "launch/jobs/trainer_options.h"
 #include "launch/plan/layout_plan.h"
 #include "parallel/comm/local_communicator.h"
 #include "tests/runs/golden_case.h"
@@ -29,9 +29,7 @@ class RunCase {
   }
   [[nodiscard]] Config config(const LayoutCase& c) const {
     Config config = launch::read_config(golden_.config().string());
-    const std::vector<std::string> arguments = layout_arguments(c);
-    for (std::size_t i = 1; i < arguments.size(); i += 2)
-      launch::apply_override(config, arguments[i]);
+    for (const std::string& setting : layout_settings(c)) launch::apply_override(config, setting);
     launch::apply_override(config, "train.steps=1");
     config.set_output((folder_ / "run").string());
     return launch::resolve(config, "golden");
@@ -63,7 +61,7 @@ std::vector<Measured> measure(const Config& config, int job, const parallel::Lay
     const parallel::DeviceMesh mesh(world, layout);
     const launch::JobContext context{config, config.job(job), job, mesh, stream, stop};
     launch::PreparedStage prepared = launch::prepare_stage(context);
-    train::Trainer trainer(*prepared.stage, mesh, {}, stream);
+    train::Trainer trainer(*prepared.stage, mesh, launch::trainer_options(context.job), stream);
     launch::Batches batches(context, prepared.config.vocab_size, 0);
     stream.allocator()->reset_peak();
     train::Trace trace;
