@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <map>
 #include <numeric>
 
 #include "core/base/error.h"
@@ -23,19 +24,24 @@ void require_complete(const PipelineShape& shape, const Lists& lists) {
   HALO_REQUIRE(std::ssize(lists) == shape.stages,
                str(lists.size(), " lists for ", shape.stages, " stages"));
   for (int s = 0; s < shape.stages; ++s) {
-    const auto& list = lists[static_cast<std::size_t>(s)];
-    std::size_t wanted = 0;
-    for (const Kind kind : kinds_of(shape)) {
-      for (int chunk = 0; chunk < shape.chunks; ++chunk) {
-        for (int micro_batch = 0; micro_batch < shape.micro_batches; ++micro_batch, ++wanted) {
-          const PipelineAction action{kind, micro_batch, chunk};
-          const auto times = std::ranges::count(list, action);
-          HALO_REQUIRE(times == 1,
-                       str("stage ", s, " does ", to_string(action), ' ', times, " times"));
-        }
-      }
+    std::map<Kind, std::vector<int>> times;  // by chunk and micro-batch
+    for (const Kind kind : kinds_of(shape))
+      times[kind].resize(static_cast<std::size_t>(shape.chunks * shape.micro_batches));
+    for (const PipelineAction& action : lists[static_cast<std::size_t>(s)]) {
+      const bool exists = times.contains(action.kind) && action.chunk >= 0 &&
+                          action.chunk < shape.chunks && action.micro_batch >= 0 &&
+                          action.micro_batch < shape.micro_batches;
+      HALO_REQUIRE(exists, str("stage ", s, " does more than its step: ", to_string(action)));
+      const int at = action.chunk * shape.micro_batches + action.micro_batch;
+      ++times[action.kind][static_cast<std::size_t>(at)];
     }
-    HALO_REQUIRE(list.size() == wanted, str("stage ", s, " does more than its step"));
+    for (const auto& [kind, counts] : times) {
+      const auto wrong = std::ranges::find_if(counts, [](int n) { return n != 1; });
+      if (wrong == counts.end()) continue;
+      const auto at = static_cast<int>(wrong - counts.begin());
+      const PipelineAction action{kind, at % shape.micro_batches, at / shape.micro_batches};
+      throw Error(str("stage ", s, " does ", to_string(action), ' ', *wrong, " times"));
+    }
   }
 }
 

@@ -102,9 +102,10 @@ std::string Trace::events_json(int rank) const {
     if (!text.empty()) text += ",\n";
     text += event.dump();
   };
+  int rows_named = 0;
   const auto add_row = [&](int row, const std::string& name) {
     add(about(rank, row, "thread_name", "name", name));
-    add(about(rank, row, "thread_sort_index", "sort_index", row));
+    add(about(rank, row, "thread_sort_index", "sort_index", rows_named++));
   };
   add(about(rank, kWorkRow, "process_name", "name", "rank " + std::to_string(rank)));
   add(about(rank, kWorkRow, "process_sort_index", "sort_index", rank));

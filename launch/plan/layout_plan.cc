@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "core/base/text.h"
+#include "launch/jobs/batches.h"
 
 namespace halo::launch {
 namespace {
@@ -22,7 +23,11 @@ int enough_micro_batches(const proto::Layout& layout) {
 }
 
 proto::Job with_layout(const proto::Job& job, const parallel::Layout& layout, int chunks) {
+  constexpr std::int64_t kManyTokens = 8192;  // keep a device busy by themselves
   proto::Job changed = job;
+  const bool one = layout.pipeline > 1 || job.train().data().sequence_length() >= kManyTokens;
+  if (one && job.train().batch().micro_sequences() == 0)
+    changed.mutable_train()->mutable_batch()->set_micro_sequences(1);
   changed.mutable_layout()->set_pipeline(layout.pipeline);
   changed.mutable_layout()->set_context(layout.context);
   changed.mutable_layout()->set_tensor(layout.tensor);
@@ -82,6 +87,8 @@ LayoutPlan plan_layout(const Config& config, const proto::Job& job, int ranks,
   plan.layout.tensor = job.layout().tensor();
   plan.layout = parallel::fill_data(plan.layout, ranks);
   plan.chunks = job.layout().chunks();
+  plan.micro_sequences = micro_sequences(job.train().batch(), plan.layout.data);
+  plan.recompute = job.train().recompute();
   const auto layer_chunks = static_cast<std::size_t>(plan.layout.pipeline * plan.chunks);
   parallel::PipelineCosts costs;
   for (auto* list : {&costs.teacher, &costs.forward, &costs.backward}) list->resize(layer_chunks);
@@ -122,6 +129,16 @@ LayoutPlan plan_layout(const Config& config, const proto::Job& job, int ranks,
   return plan;
 }
 
+/// With recomputation too, when without it the candidate does not fit.
+void plan_candidate(Candidate& c, const Config& config, int ranks, const proto::Machine& machine,
+                    Effort effort) {
+  c.plan = plan_layout(config, c.job, ranks, machine, effort);
+  const bool can = c.job.train().stage() != proto::ALIGN && !c.job.train().has_recompute();
+  if (c.plan.fits(machine) || !can) return;
+  c.job.mutable_train()->set_recompute(true);
+  c.plan = plan_layout(config, c.job, ranks, machine, effort);
+}
+
 std::vector<LayoutPlan> plan_layouts(const Config& config, const proto::Job& job, int ranks,
                                      const proto::Machine& machine, std::size_t most) {
   std::vector<Candidate> all;
@@ -131,7 +148,7 @@ std::vector<LayoutPlan> plan_layouts(const Config& config, const proto::Job& job
   stream.parallel_each(std::ssize(all), [&](std::int64_t i) {
     Candidate& c = all[static_cast<std::size_t>(i)];
     try {
-      c.plan = plan_layout(config, c.job, ranks, machine, Effort::kTimes);
+      plan_candidate(c, config, ranks, machine, Effort::kTimes);
       c.possible = true;
     } catch (const InputError&) {  // not enough heads or layers for it
     }
@@ -144,12 +161,17 @@ std::vector<LayoutPlan> plan_layouts(const Config& config, const proto::Job& job
     return std::pair(!c.plan.fits(machine), c.plan.seconds);
   });
   std::vector<LayoutPlan> fitting, others;
-  for (const Candidate& c : all) {
+  for (Candidate& c : all) {
     const bool hopeless = !c.plan.fits(machine) && fitting.size() + others.size() >= most;
     if (fitting.size() == most || hopeless) break;
-    LayoutPlan plan = plan_layout(config, c.job, ranks, machine, Effort::kOuterStages);
-    (plan.fits(machine) ? fitting : others).push_back(std::move(plan));
+    plan_candidate(c, config, ranks, machine, Effort::kOuterStages);
+    (c.plan.fits(machine) ? fitting : others).push_back(std::move(c.plan));
   }
+  const auto by_time = [](std::vector<LayoutPlan>& plans) {  // recomputation has changed some
+    std::ranges::stable_sort(plans, {}, &LayoutPlan::seconds);
+  };
+  by_time(fitting);
+  by_time(others);
   fitting.insert(fitting.end(), others.begin(), others.end());
   fitting.resize(std::min(fitting.size(), most));
   return fitting;
@@ -157,8 +179,8 @@ std::vector<LayoutPlan> plan_layouts(const Config& config, const proto::Job& job
 
 std::string to_table(const std::vector<LayoutPlan>& plans, const proto::Machine& machine) {
   std::ostringstream out;
-  out << "pipeline chunks context tensor data       step  bubble  memory a rank   sent a step and "
-         "rank: tensor    context   pipeline   gradient\n";
+  out << "pipeline chunks context tensor data micro recompute       step  bubble  memory a rank   "
+         "sent a step and rank: tensor    context   pipeline   gradient\n";
   const auto sent = [&](const LayoutPlan& plan, std::string_view axis) {
     double bytes = 0;
     for (const auto& [name, t] : plan.traffic)
@@ -168,7 +190,8 @@ std::string to_table(const std::vector<LayoutPlan>& plans, const proto::Machine&
   for (const LayoutPlan& p : plans) {
     out << std::right << std::setw(8) << p.layout.pipeline << std::setw(7) << p.chunks
         << std::setw(8) << p.layout.context << std::setw(7) << p.layout.tensor << std::setw(5)
-        << p.layout.data << std::setw(11) << human_seconds(p.seconds) << std::setw(8)
+        << p.layout.data << std::setw(6) << p.micro_sequences << std::setw(10)
+        << (p.recompute ? "yes" : "no") << std::setw(11) << human_seconds(p.seconds) << std::setw(8)
         << formatted("%.1f%%", 100 * p.bubble) << std::setw(15) << human_bytes(p.fullest.peak)
         << (p.fits(machine) ? "  " : " !") << std::setw(29) << sent(p, "tensor") << std::setw(11)
         << sent(p, "context") << std::setw(11) << sent(p, "pipeline") << std::setw(11)

@@ -7,6 +7,8 @@ namespace halo::launch {
 struct LayoutPlan {
   parallel::Layout layout;
   int chunks = 1;
+  std::int64_t micro_sequences = 0;
+  bool recompute = false;
   double seconds = 0;                                 // of a step
   double bubble = 0;                                  // share of the stages' time, 0 to 1
   RankPlan fullest;                                   // the rank with the highest peak
@@ -25,7 +27,8 @@ enum class Effort : std::uint8_t { kAllStages, kOuterStages, kTimes };
                                      Effort effort = Effort::kAllStages);
 
 /// The best layouts that the job can have on `ranks` ranks, `most` of them: those that fit into memory, fastest first,
-/// then others. Throws InputError when there is none.
+/// then others. Where the job does not say, micro-batches are chosen too, and recomputation where memory wants it. Throws
+/// InputError when there is none.
 [[nodiscard]] std::vector<LayoutPlan> plan_layouts(const Config& config, const proto::Job& job,
                                                    int ranks, const proto::Machine& machine,
                                                    std::size_t most);
