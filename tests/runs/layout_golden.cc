@@ -21,7 +21,7 @@ std::vector<TrainingResult> LayoutGolden::run(const LayoutCase& c, const std::st
     run_on_threads(c.layout.ranks(), run);
   else
     run_on_processes(c.layout.ranks(), run);
-  return read_results(run.output, {"align", "distill", "finetune"});
+  return read_results(run.output, kJobs);
 }
 
 void LayoutGolden::expect_one_ranks_results(const LayoutCase& c, Ranks ranks) const {

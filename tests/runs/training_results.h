@@ -16,6 +16,8 @@ struct TrainingResult {
   Tensors weights;                         // the masters at the end
 };
 
+inline const std::vector<std::string> kJobs{"align", "distill", "finetune"};  // names of jobs
+
 /// What each of `jobs` left in the folder of a run.
 [[nodiscard]] std::vector<TrainingResult> read_results(const std::filesystem::path& output,
                                                        const std::vector<std::string>& jobs);
