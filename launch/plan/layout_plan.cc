@@ -133,7 +133,7 @@ LayoutPlan plan_layout(const Config& config, const proto::Job& job, int ranks,
 void plan_candidate(Candidate& c, const Config& config, int ranks, const proto::Machine& machine,
                     Effort effort) {
   c.plan = plan_layout(config, c.job, ranks, machine, effort);
-  const bool can = c.job.train().stage() != proto::ALIGN && !c.job.train().has_recompute();
+  const bool can = c.job.train().stage() != proto::ALIGN && !c.job.train().recompute();
   if (c.plan.fits(machine) || !can) return;
   c.job.mutable_train()->set_recompute(true);
   c.plan = plan_layout(config, c.job, ranks, machine, effort);
