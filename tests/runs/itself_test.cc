@@ -17,13 +17,17 @@ class ItselfTest : public testing::TestWithParam<LayoutCase> {};
 TEST_P(ItselfTest, LossAndGradientAreZero) {
   const TestFolder folder;
   const SmallModel model({}, folder.path());
-  const TrainingRun run{model.to_itself(), folder / "out", layout_settings(GetParam())};
-  run_on_threads(GetParam().layout.ranks(), run);
-  const auto steps = launch::read_metrics(run.output / "itself/metrics.jsonl");
-  ASSERT_EQ(steps.size(), 2U);
-  for (const launch::StepMetrics& m : steps) {
-    EXPECT_EQ(m.loss, 0.0);
-    EXPECT_EQ(m.grad_norm, 0.0);
+  for (const std::string precision : {"FP64", "FP32"}) {
+    SCOPED_TRACE(precision);
+    TrainingRun run{model.to_itself(), folder / precision, layout_settings(GetParam())};
+    run.settings.push_back("precision=" + precision);
+    run_on_threads(GetParam().layout.ranks(), run);
+    const auto steps = launch::read_metrics(run.output / "itself/metrics.jsonl");
+    ASSERT_EQ(steps.size(), 2U);
+    for (const launch::StepMetrics& m : steps) {
+      EXPECT_EQ(m.loss, 0.0);
+      EXPECT_EQ(m.grad_norm, 0.0);
+    }
   }
 }
 
