@@ -28,6 +28,12 @@ std::int64_t head_chunk_rows(std::int64_t vocab_size, DType dtype) {
   return std::clamp<std::int64_t>(kChunkBytes / row, 128, 1024);
 }
 
+/// By the largest part of the vocabulary, so that ranks whose parts differ by one go on together.
+std::int64_t Head::rows_at_once(TensorView h) const {
+  const std::int64_t ranks = axes_->tensor.size(), V = weight_->global_shape[0];
+  return std::min(h.dim(0), head_chunk_rows((V + ranks - 1) / ranks, h.dtype));
+}
+
 void Head::logits(TensorView out, TensorView h, Stream& stream) const {
   kernels::linear(out, h, weight_->weight, stream);
 }
@@ -74,7 +80,7 @@ double Head::kl_loss(TensorView dh, TensorView h_student, TensorView h_teacher, 
   const parallel::Gathered teacher_rows = axis.gather(h_teacher, stream);
   const TensorView h_all = student_rows.view();
   const std::int64_t V = weight_->weight.dim(0), N = h_all.dim(0);
-  const std::int64_t rows = std::min(N, head_chunk_rows(V, h_all.dtype));
+  const std::int64_t rows = rows_at_once(h_all);
   const Tensor student_logits(stream, {rows, V}, h_all.dtype),
       teacher_logits(stream, {rows, V}, h_all.dtype);
   double sum = 0.0;
@@ -102,7 +108,7 @@ double Head::ce_loss(TensorView dh, TensorView h, TensorView labels, double grad
   const parallel::Gathered gathered = axis.gather(h, stream);
   const TensorView h_all = gathered.view();
   const std::int64_t V = weight_->weight.dim(0), N = h_all.dim(0);
-  const std::int64_t rows = std::min(N, head_chunk_rows(V, h.dtype));
+  const std::int64_t rows = rows_at_once(h_all);
   const Tensor buffer(stream, {rows, V}, h.dtype);
   double sum = 0.0;
   const auto run = [&](const TensorView& dh_all) {
@@ -124,7 +130,7 @@ double Head::ce_loss(TensorView dh, TensorView h, TensorView labels, double grad
 void Head::log_likelihood(TensorView row_loss, TensorView greedy, TensorView h, TensorView labels,
                           Stream& stream) const {
   const std::int64_t V = weight_->weight.dim(0), N = h.dim(0);
-  const std::int64_t rows = std::min(N, head_chunk_rows(V, h.dtype));
+  const std::int64_t rows = rows_at_once(h);
   Tensor buffer(stream, {rows, V}, h.dtype);
   for_each_chunk(N, rows, [&](std::int64_t begin, std::int64_t end) {
     const TensorView z = buffer.view().slice(0, 0, end - begin);

@@ -34,6 +34,7 @@ class Head {
   void logits(TensorView out, TensorView h, Stream& stream) const;
 
  private:
+  [[nodiscard]] std::int64_t rows_at_once(TensorView h) const;
   void backward_chunk(TensorView dh, TensorView h, TensorView dlogits, Stream& stream) const;
   double kl_chunk(TensorView z, TensorView y, TensorView counted, double gradient_scale,
                   Stream& stream) const;

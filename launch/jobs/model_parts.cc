@@ -36,29 +36,33 @@ parallel::ContextStateMethod state_method(const proto::Job& job) {
   return job.layout().context() <= kRingUpTo ? Method::kRing : Method::kScan;
 }
 
-void require_heads(const proto::Job& job, const model::ModelConfig& config) {
-  const int ranks = job.layout().tensor();
-  int heads = config.num_attention_heads;
-  if (config.is_hypenet()) heads = std::min(heads, config.lightning_nh);
-  HALO_REQUIRE_INPUT(ranks <= heads,
-                     str("job ", job.name(), ": layout.tensor is ", ranks, ": the model has ",
-                         heads, " heads; choose up to ", heads));
-}
-
 }  // namespace
+
+void require_layout(const proto::Job& job, const model::ModelConfig& model) {
+  const proto::Layout& layout = job.layout();
+  const std::int64_t parts = std::int64_t{layout.pipeline()} * layout.chunks();
+  const int layers = model.num_hidden_layers;
+  HALO_REQUIRE_INPUT(
+      parts <= layers,
+      str("job ", job.name(), ": layout.pipeline ", layout.pipeline(), " x layout.chunks ",
+          layout.chunks(), " is ", parts, ": the model has ", layers,
+          layers == 1 ? " layer" : " layers", "; choose a product of up to ", layers));
+  int heads = model.num_attention_heads;
+  if (model.is_hypenet()) heads = std::min(heads, model.lightning_nh);
+  HALO_REQUIRE_INPUT(
+      layout.tensor() <= heads,
+      str("job ", job.name(), ": layout.tensor is ", layout.tensor(), ": the model has ", heads,
+          heads == 1 ? " head" : " heads", "; choose up to ", heads));
+}
 
 ModelParts::ModelParts(const parallel::DeviceMesh& mesh, const proto::Job& job,
                        const model::ModelConfig& student, const model::LayerCosts& costs)
     : mesh_(mesh),
       axes_{parallel::TensorAxis(mesh.comm(Axis::kTensor)), &mesh.comm(Axis::kContext),
             attention_method(job), state_method(job)} {
-  require_heads(job, student);
+  require_layout(job, student);
   const int stages = mesh.degree(Axis::kPipeline);
-  try {
-    all_ranges_ = model::split_layers(costs, stages * job.layout().chunks());
-  } catch (const InputError& error) {
-    throw InputError(str("job ", job.name(), ": ", error.what()));
-  }
+  all_ranges_ = model::split_layers(costs, stages * job.layout().chunks());
   ranges_ = model::ranges_of_stage(all_ranges_, mesh.coordinate(Axis::kPipeline), stages);
 }
 

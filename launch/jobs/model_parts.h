@@ -11,6 +11,9 @@
 
 namespace halo::launch {
 
+/// Throws InputError that names the job when its layout has more parts than `model` has layers or heads.
+void require_layout(const proto::Job& job, const model::ModelConfig& model);
+
 /// What of a job's models the ranks of its layout hold: the layers of each pipeline stage, the parts along the tensor axis.
 /// Teacher and student are cut alike.
 class ModelParts {
@@ -19,8 +22,8 @@ class ModelParts {
   using Specs =
       std::function<std::vector<model::ParameterSpec>(const std::vector<model::LayerRange>&)>;
 
-  /// The mesh must outlive it. `tied`: the trained model's embedding is its head too. Throws InputError when the models'
-  /// layers or heads do not go round.
+  /// The mesh must outlive it. `tied`: the trained model's embedding is its head too. Throws what
+  /// require_layout does.
   ModelParts(const parallel::DeviceMesh& mesh, const proto::Job& job,
              const model::ModelConfig& student, const model::LayerCosts& costs);
 

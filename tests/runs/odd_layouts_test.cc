@@ -42,6 +42,22 @@ std::vector<OddCase> cases() {
   cases.push_back(
       {"VocabularyOf131OnThreeTensorRanks", {}, {ring({1, 1, 1, 3}), gather({2, 1, 1, 3}, 2)}, {}});
   cases.push_back({"UntiedVocabularyOf131OnFiveTensorRanks", untied, {ring({1, 1, 1, 5})}, {}});
+  SmallModelOptions few;
+  few.vocab_size = 5;
+  few.T = 5;
+  cases.push_back({"FewerTokensThanFragmentsAndFewerWordsThanTensorRanks",
+                   few,
+                   {ring({1, 1, 4, 1}), gather({1, 1, 1, 6}), ring({1, 1, 2, 4})},
+                   {}});
+  // So many logits at once that as many bytes of them are 1023 rows on the first rank and 1024 on the second.
+  SmallModelOptions wide;
+  wide.layers = 1;
+  wide.keep = "0";
+  wide.vocab_size = 16385;
+  wide.T = 1030;
+  wide.sequences = 1;
+  cases.push_back(
+      {"LogitsInSeveralPartsOnTwoTensorRanks", wide, {ring({1, 1, 1, 2})}, {"train.steps=1"}});
   SmallModelOptions one;
   one.sequences = 1;
   cases.push_back({"OneSequenceOnFourDataRanks",
