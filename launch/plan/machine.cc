@@ -11,6 +11,7 @@
 #include <limits>
 
 #include "core/base/file.h"
+#include "core/base/tensor.h"
 #include "kernels/gates.h"
 #include "kernels/matmul.h"
 #include "kernels/softmax_attention.h"
