@@ -17,7 +17,8 @@ struct JobSummary {
   double seconds = 0.0;         // of all its steps
   double loss = 0.0;            // mean over the last tenth of its steps
 };
-/// Writes summary.json of a job that has ended; peak_bytes: the allocator's, of each rank.
+/// Writes summary.json of a job that has ended; peak_bytes: the allocator's, of each rank; empty
+/// when it is not known.
 void write_job_summary(const JobFolder& folder, std::int64_t parameters,
                        const std::vector<std::int64_t>& peak_bytes, const proto::Train& train);
 /// Throws InputError when the job has not ended.

@@ -98,6 +98,7 @@ class TrainJob {
   train::Trainer trainer_;
   train::Trace trace_;
   int traced_steps_ = 0;
+  bool did_steps_ = false;
   std::optional<Drill> drill_ = Drill::from_environment();
   double peak_flops_;                     // of all ranks
   std::optional<MetricsWriter> metrics_;  // rank 0 alone, as the next two
@@ -164,6 +165,7 @@ void TrainJob::open_outputs(std::int64_t first) {
 
 bool TrainJob::run_step(std::int64_t step, Batches& batches) {
   const auto start = std::chrono::steady_clock::now();
+  did_steps_ = true;
   const std::vector<data::MicroBatch> micro_batches = batches.next();
   if (drill_) drill_->before_step(context_.world().rank(), step);
   const train::StepStats stats = trainer_.step(step, micro_batches, context_.stop);
@@ -260,10 +262,11 @@ std::vector<std::int64_t> TrainJob::peak_bytes() const {
 }
 
 void TrainJob::finish() {
-  const std::vector<std::int64_t> peaks = peak_bytes();
+  // A process that did no step knows no peak.
+  const std::vector<std::int64_t> peaks = did_steps_ ? peak_bytes() : std::vector<std::int64_t>();
   if (!context_.is_first_rank()) return;
-  const auto [low, high] = std::ranges::minmax_element(peaks);
   if (progress_) {
+    const auto [low, high] = std::ranges::minmax_element(peaks);
     progress_->note(str("peak memory of a rank: ", human_bytes(static_cast<double>(*low)), " to ",
                         human_bytes(static_cast<double>(*high))));
   }
