@@ -48,12 +48,12 @@ function(halo_library name)
   target_link_libraries(halo_${name} PUBLIC halo_flags ${ARG_DEPENDS})
 endfunction()
 
-# halo_test(NAME [LABELS cpu|gpu|mpi|threads|slow|cluster ...] [RANKS n...] SOURCES ... DEPENDS ...)
+# halo_test(NAME [LABELS cpu|gpu|mpi|threads|slow|cluster ...] [RANKS n... | SHARDS n] SOURCES ... DEPENDS ...)
 # The target tests_LABEL builds all programs of a label.
-# Without RANKS each test case runs alone; with RANKS the whole program runs once under
-# `mpirun -np n` for every n, and must hold its own main().
+# Each test case runs alone. With SHARDS n processes share the cases out, for cases that share what is costly to make; with
+# RANKS the whole program runs once under `mpirun -np n` for every n, and must hold its own main().
 function(halo_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT" "LABELS;RANKS;SOURCES;DEPENDS" ${ARGN})
+  cmake_parse_arguments(ARG "" "TIMEOUT;SHARDS" "LABELS;RANKS;SOURCES;DEPENDS" ${ARGN})
   if(NOT ARG_LABELS)
     set(ARG_LABELS cpu)
   endif()
@@ -77,13 +77,22 @@ function(halo_test name)
       set_tests_properties(${name}_${n}_ranks PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT}
                            PROCESSORS 2)
     endforeach()
-  else()
-    target_link_libraries(${name} PRIVATE GTest::gtest_main)
-    gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST)
-    # Its own PROPERTIES would take a list of labels apart.
-    set(properties ${CMAKE_CURRENT_BINARY_DIR}/${name}_properties.cmake)
-    file(WRITE ${properties} "if(${name}_TESTS)\n  set_tests_properties(\${${name}_TESTS} PROPERTIES"
-         " LABELS \"${ARG_LABELS}\" TIMEOUT ${ARG_TIMEOUT})\nendif()\n")
-    set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${properties})
+    return()
   endif()
+  target_link_libraries(${name} PRIVATE GTest::gtest_main)
+  if(ARG_SHARDS)
+    math(EXPR last "${ARG_SHARDS} - 1")
+    foreach(i RANGE ${last})
+      add_test(NAME ${name}_shard_${i} COMMAND ${name})
+      set_tests_properties(${name}_shard_${i} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT}
+                           ENVIRONMENT "GTEST_TOTAL_SHARDS=${ARG_SHARDS};GTEST_SHARD_INDEX=${i}")
+    endforeach()
+    return()
+  endif()
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST)
+  # Its own PROPERTIES would take a list of labels apart.
+  set(properties ${CMAKE_CURRENT_BINARY_DIR}/${name}_properties.cmake)
+  file(WRITE ${properties} "if(${name}_TESTS)\n  set_tests_properties(\${${name}_TESTS} PROPERTIES"
+       " LABELS \"${ARG_LABELS}\" TIMEOUT ${ARG_TIMEOUT})\nendif()\n")
+  set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${properties})
 endfunction()

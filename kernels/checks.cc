@@ -24,8 +24,21 @@ std::string describe(const Shape& shape, DType dtype) {
 
 }  // namespace
 
-void require_device(std::string_view op, Device device) {
-  HALO_REQUIRE(device == Device::kCpu, str(op, ": this build has no kernels for CUDA tensors"));
+bool only_counted(std::string_view op, KernelWork::Kind kind, double flops,
+                  std::initializer_list<TensorView> operands, Stream& stream) {
+  const Device device = operands.begin()->device;
+  HALO_REQUIRE(device == stream.device(),
+               str(op, ": its tensors lie on another device than the stream's"));
+  HALO_REQUIRE(device != Device::kCuda, str(op, ": this build has no kernels for CUDA tensors"));
+  if (device != Device::kMeta) return false;
+  double bytes = 0;
+  for (const TensorView& operand : operands) bytes += static_cast<double>(operand.bytes());
+  stream.report({op, kind, flops, bytes});
+  return true;
+}
+
+bool only_counted(std::string_view op, std::initializer_list<TensorView> operands, Stream& stream) {
+  return only_counted(op, KernelWork::Kind::kElementwise, 0, operands, stream);
 }
 
 void require_strided_operand(std::string_view op, std::string_view name, const TensorView& view,

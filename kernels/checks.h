@@ -1,14 +1,25 @@
 #pragma once
+#include <initializer_list>
 #include <string_view>
 
+#include "core/base/stream.h"
 #include "core/base/tensor_view.h"
 
 namespace halo::kernels {
 
 // What the front doors check. Each throws Error that names the op, the operand and the numbers.
 
-/// A kernel body for the tensor's device exists in this build.
-void require_device(std::string_view op, Device device);
+/// Whether an op ends here: on the meta device, once its work was reported. Throws Error when this build has no bodies
+/// for the device.
+[[nodiscard]] bool only_counted(std::string_view op, KernelWork::Kind kind, double flops,
+                                std::initializer_list<TensorView> operands, Stream& stream);
+/// The same of an op whose time is that of moving its operands.
+[[nodiscard]] bool only_counted(std::string_view op, std::initializer_list<TensorView> operands,
+                                Stream& stream);
+
+/// Whether the body for the CPU, which takes temporaries, is to run on the meta device too: its loops do nothing there,
+/// but the memory is counted. The CPU has no bfloat16.
+[[nodiscard]] inline bool counts_temporaries(DType dtype) { return dtype != DType::kBFloat16; }
 
 /// `view` is dense, lies on `device` and has this shape and dtype.
 void require_operand(std::string_view op, std::string_view name, const TensorView& view,

@@ -1,19 +1,26 @@
 #pragma once
 #include "core/base/stream.h"
+#include "kernels/vocabulary_part.h"
 
 namespace halo::kernels {
 
 /// Rows of a table: y[n] = table[ids[n]].
 ///
-/// Shapes y (N, D); ids (N) int32; table (V, D). Throws Error when an id is outside [0, V).
+/// Shapes y (N, D); ids (N) int32; table (V, D), rows part.first ... part.first + V - 1 of the whole one: where a row is
+///        not among them y is zero. Throws Error when an id is outside [0, part.size).
 /// Source oracle `hidden` (F.embedding).
-void embedding(TensorView y, TensorView ids, TensorView table, Stream& stream);
+void embedding(TensorView y, TensorView ids, TensorView table, const VocabularyPart& part,
+               Stream& stream);
 
-/// dtable[ids[n]] += dy[n], in the order of n for each row, so that bits repeat. dtable (V, D), dy (N, D).
-void embedding_backward(TensorView dtable, TensorView ids, TensorView dy, Stream& stream);
+/// dtable[ids[n] - part.first] += dy[n] for the rows that dtable (V, D) holds, in the order of n for each row, so that
+/// bits repeat. dy (N, D).
+void embedding_backward(TensorView dtable, TensorView ids, TensorView dy,
+                        const VocabularyPart& part, Stream& stream);
 
 namespace cpu {
-void embedding(TensorView y, TensorView ids, TensorView table, Stream& stream);
-void embedding_backward(TensorView dtable, TensorView ids, TensorView dy, Stream& stream);
+void embedding(TensorView y, TensorView ids, TensorView table, const VocabularyPart& part,
+               Stream& stream);
+void embedding_backward(TensorView dtable, TensorView ids, TensorView dy,
+                        const VocabularyPart& part, Stream& stream);
 }  // namespace cpu
 }  // namespace halo::kernels

@@ -21,13 +21,13 @@ void check_elementwise(std::string_view op, std::initializer_list<TensorView> ou
   if (outputs.size() == 2) {
     require_disjoint(op, "one output", outputs.begin()[0], "the other", outputs.begin()[1]);
   }
-  require_device(op, first.device);
 }
 
 }  // namespace
 
 void swiglu(TensorView y, TensorView gate, TensorView up, Stream& stream) {
   check_elementwise("swiglu", {y}, {gate, up});
+  if (only_counted("swiglu", {y, gate, up}, stream)) return;
   cpu::swiglu(y, gate, up, stream);
 }
 
@@ -39,23 +39,40 @@ void swiglu_backward(TensorView dgate, TensorView dup, TensorView y, TensorView 
     require_disjoint("swiglu_backward", "y", y, "dgate", dgate);
     require_disjoint("swiglu_backward", "y", y, "dup", dup);
   }
+  if (only_counted("swiglu_backward", {dgate, dup, dy, gate, up}, stream)) return;
   cpu::swiglu_backward(dgate, dup, y, dy, gate, up, stream);
 }
 
 void sigmoid_gate(TensorView y, TensorView x, TensorView z, Stream& stream) {
   check_elementwise("sigmoid_gate", {y}, {x, z});
+  if (only_counted("sigmoid_gate", {y, x, z}, stream)) return;
   cpu::sigmoid_gate(y, x, z, stream);
 }
 
 void sigmoid_gate_backward(TensorView dx, TensorView dz, TensorView dy, TensorView x, TensorView z,
                            Stream& stream) {
   check_elementwise("sigmoid_gate_backward", {dx, dz}, {dy, x, z});
+  if (only_counted("sigmoid_gate_backward", {dx, dz, dy, x, z}, stream)) return;
   cpu::sigmoid_gate_backward(dx, dz, dy, x, z, stream);
 }
 
 void add(TensorView y, TensorView a, TensorView b, Stream& stream) {
-  check_elementwise("add", {y}, {a, b});
+  if (b.dtype == a.dtype) {
+    check_elementwise("add", {y}, {a, b});
+  } else {
+    check_elementwise("add", {y}, {a});
+    require_operand("add", "b", b, a.shape, b.dtype, a.device);
+    HALO_REQUIRE(wide_dtype(b.dtype) == a.dtype,
+                 str("add: ", dtype_name(b.dtype), " to ", dtype_name(a.dtype)));
+  }
+  if (only_counted("add", {y, a, b}, stream)) return;
   cpu::add(y, a, b, stream);
+}
+
+void multiply(TensorView y, TensorView a, TensorView b, Stream& stream) {
+  check_elementwise("multiply", {y}, {a, b});
+  if (only_counted("multiply", {y, a, b}, stream)) return;
+  cpu::multiply(y, a, b, stream);
 }
 
 }  // namespace halo::kernels

@@ -19,8 +19,9 @@ void sigmoid_gate(TensorView y, TensorView x, TensorView z, Stream& stream);
 void sigmoid_gate_backward(TensorView dx, TensorView dz, TensorView dy, TensorView x, TensorView z,
                            Stream& stream);
 
-/// y = a + b.
+/// y = a + b, where b may be bfloat16 and the others float32; y = a * b.
 void add(TensorView y, TensorView a, TensorView b, Stream& stream);
+void multiply(TensorView y, TensorView a, TensorView b, Stream& stream);
 
 namespace cpu {
 void swiglu(TensorView y, TensorView gate, TensorView up, Stream& stream);
@@ -30,5 +31,6 @@ void sigmoid_gate(TensorView y, TensorView x, TensorView z, Stream& stream);
 void sigmoid_gate_backward(TensorView dx, TensorView dz, TensorView dy, TensorView x, TensorView z,
                            Stream& stream);
 void add(TensorView y, TensorView a, TensorView b, Stream& stream);
+void multiply(TensorView y, TensorView a, TensorView b, Stream& stream);
 }  // namespace cpu
 }  // namespace halo::kernels

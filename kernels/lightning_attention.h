@@ -44,6 +44,25 @@ void lightning_attention_backward(const LightningGradients& gradients, TensorVie
                                   TensorView dstate_out, const LightningForward& forward,
                                   const LightningOptions& options, Stream& stream);
 
+/// out = kept * in + own, a factor for each batch element and head: a state on its way through a run of tokens.
+/// Shapes out, in, own (B, H, K, K), kept (B, H), all wide and dense; out may be in or own.
+void lightning_carry_state(TensorView out, TensorView in, TensorView own, TensorView kept,
+                           Stream& stream);
+
+// A sequence that is split among ranks: each computes its part with a zero state, and adds what comes through the state
+// once that has arrived. Both work on the tokens alone whose decay still shows in the wide dtype: a factor below 2^-8 of
+// its last digit is left out.
+
+/// o_t += scale e^(-slope (t + 1)) q_t S for the tokens that continue the documents before the first: what state_in = S
+/// (B, H, K, K) adds to lightning_attention with a zero one.
+void lightning_add_state(TensorView o, TensorView q, TensorView state,
+                         const LightningOptions& options, Stream& stream);
+/// dk_j += e^(-slope (T - 1 - j)) v_j dS^T, dv_j += e^(-slope (T - 1 - j)) k_j dS for the tokens of the last document:
+/// what dstate_out = dS (B, H, K, K) adds to lightning_attention_backward's with a zero one. dk, dv, k, v (T, B, G, K).
+void lightning_add_state_gradient(TensorView dk, TensorView dv, TensorView k, TensorView v,
+                                  TensorView dstate, const LightningOptions& options,
+                                  Stream& stream);
+
 namespace cpu {
 void lightning_attention(TensorView o, TensorView state_out, TensorView q, TensorView k,
                          TensorView v, TensorView state_in, const LightningOptions& options,
@@ -51,5 +70,12 @@ void lightning_attention(TensorView o, TensorView state_out, TensorView q, Tenso
 void lightning_attention_backward(const LightningGradients& gradients, TensorView d_o,
                                   TensorView dstate_out, const LightningForward& forward,
                                   const LightningOptions& options, Stream& stream);
+void lightning_carry_state(TensorView out, TensorView in, TensorView own, TensorView kept,
+                           Stream& stream);
+void lightning_add_state(TensorView o, TensorView q, TensorView state,
+                         const LightningOptions& options, Stream& stream);
+void lightning_add_state_gradient(TensorView dk, TensorView dv, TensorView k, TensorView v,
+                                  TensorView dstate, const LightningOptions& options,
+                                  Stream& stream);
 }  // namespace cpu
 }  // namespace halo::kernels

@@ -12,9 +12,9 @@ Dims op_dims(const TensorView& x, bool transpose) {
   return transpose ? Dims{x.dim(1), x.dim(0)} : Dims{x.dim(0), x.dim(1)};
 }
 
-void require_matrix(std::string_view name, const TensorView& x, const TensorView& c) {
+void require_matrix(std::string_view name, const TensorView& x, DType dtype, Device device) {
   HALO_REQUIRE(x.rank() == 2, str("matmul: ", name, ' ', to_string(x.shape), " is no matrix"));
-  require_strided_operand("matmul", name, x, x.shape, c.dtype, c.device);
+  require_strided_operand("matmul", name, x, x.shape, dtype, device);
   HALO_REQUIRE(x.dim(0) <= 1 || x.stride(0) >= x.dim(1),
                str("matmul: rows of ", name, ' ', to_string(x.shape), " overlap, ", x.stride(0),
                    " elements apart"));
@@ -23,15 +23,17 @@ void require_matrix(std::string_view name, const TensorView& x, const TensorView
 }  // namespace
 
 void matmul(TensorView c, TensorView a, TensorView b, const Matmul& options, Stream& stream) {
-  require_matrix("c", c, c);
-  require_matrix("a", a, c);
-  require_matrix("b", b, c);
+  require_matrix("c", c, c.dtype == wide_dtype(a.dtype) ? c.dtype : a.dtype, a.device);
+  require_matrix("a", a, a.dtype, a.device);
+  require_matrix("b", b, a.dtype, a.device);
   const Dims left = op_dims(a, options.transpose_a);
   const Dims right = op_dims(b, options.transpose_b);
   HALO_REQUIRE(left.columns == right.rows && c.dim(0) == left.rows && c.dim(1) == right.columns,
                str("matmul: (", left.rows, ", ", left.columns, ") times (", right.rows, ", ",
                    right.columns, ") is no ", to_string(c.shape)));
-  require_device("matmul", c.device);
+  const double flops = 2.0 * static_cast<double>(left.rows) * static_cast<double>(left.columns) *
+                       static_cast<double>(right.columns);
+  if (only_counted("matmul", KernelWork::Kind::kMatmul, flops, {c, a, b}, stream)) return;
   cpu::matmul(c, a, b, options, stream);
 }
 

@@ -6,7 +6,7 @@ namespace halo::kernels {
 /// C = alpha * op(A) op(B) + beta * C, op(X) = X or its transpose.
 ///
 /// Shapes   c (M, N); op(a) (M, K); op(b) (K, N). Rows may be strided, the last axis is dense.
-/// DTypes   all float64 or all float32. beta = 0 never reads C.
+/// DTypes   all the same, or a and b bfloat16 and c float32. beta = 0 never reads C.
 /// Aliasing c overlaps neither a nor b.
 /// Throws   Error when shapes, dtypes or devices disagree.
 struct Matmul {

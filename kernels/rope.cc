@@ -13,7 +13,7 @@ void rope_tables(TensorView cos, TensorView sin, std::int64_t first_position, do
   require_disjoint(kOp, "cos", cos, "sin", sin);
   HALO_REQUIRE(first_position >= 0, str(kOp, ": first_position is ", first_position));
   HALO_REQUIRE(theta > 0, str(kOp, ": theta is ", theta, ", must be positive"));
-  require_device(kOp, cos.device);
+  if (only_counted(kOp, {cos, sin}, stream)) return;
   cpu::rope_tables(cos, sin, first_position, theta, stream);
 }
 
@@ -26,7 +26,7 @@ void apply_rope(TensorView x, TensorView cos, TensorView sin, bool inverse, Stre
   require_operand(kOp, "sin", sin, cos.shape, x.dtype, x.device);
   require_disjoint(kOp, "x", x, "cos", cos);
   require_disjoint(kOp, "x", x, "sin", sin);
-  require_device(kOp, x.device);
+  if (only_counted(kOp, {x, x}, stream)) return;
   cpu::apply_rope(x, cos, sin, inverse, stream);
 }
 
@@ -36,7 +36,7 @@ void scale_by_position(TensorView x, std::int64_t first_position, double base, S
   require_operand(kOp, "x", x, x.shape, x.dtype, x.device);
   HALO_REQUIRE(first_position >= 0, str(kOp, ": first_position is ", first_position));
   HALO_REQUIRE(base > 1, str(kOp, ": base is ", base, ", must be above 1"));
-  require_device(kOp, x.device);
+  if (only_counted(kOp, {x, x}, stream)) return;
   cpu::scale_by_position(x, first_position, base, stream);
 }
 

@@ -35,11 +35,20 @@ void softmax_attention_backward(const AttentionGradients& gradients, TensorView 
                                 const AttentionForward& forward, double scale,
                                 const AttentionMask& mask, Stream& stream);
 
+/// Joins attention over two disjoint sets of keys: o and lse become those over both.
+/// Shapes   o, o_part (T, B, H, K); lse, lse_part (T, B, H) wide; -inf marks a row that saw no key. Outer axes of o and
+///          o_part may be strided; the others are dense.
+/// Source   Milakov & Gimelshein 2018 (online softmax).
+void merge_attention(TensorView o, TensorView lse, TensorView o_part, TensorView lse_part,
+                     Stream& stream);
+
 namespace cpu {
 void softmax_attention(TensorView o, TensorView lse, TensorView q, TensorView k, TensorView v,
                        double scale, const AttentionMask& mask, Stream& stream);
 void softmax_attention_backward(const AttentionGradients& gradients, TensorView d_o,
                                 const AttentionForward& forward, double scale,
                                 const AttentionMask& mask, Stream& stream);
+void merge_attention(TensorView o, TensorView lse, TensorView o_part, TensorView lse_part,
+                     Stream& stream);
 }  // namespace cpu
 }  // namespace halo::kernels

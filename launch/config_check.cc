@@ -123,6 +123,8 @@ void check_layout(const proto::Layout& layout, const Fields& at) {
   at.in_range("pipeline", layout.pipeline(), 1, kMaxRanks);
   at.in_range("context", layout.context(), 1, kMaxRanks);
   at.in_range("tensor", layout.tensor(), 1, kMaxRanks);
+  at.in_range("chunks", layout.chunks(), 1, 1 << 10);
+  at.in_range("bucket_elements", layout.bucket_elements(), 1);
 }
 
 void check_data(const proto::Data& data, std::int64_t shortest, const Fields& at) {

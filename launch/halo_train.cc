@@ -65,6 +65,18 @@ Config load_config(const Options& options) {
   return launch::resolve(config, options.config, launch::stored_configs(config));
 }
 
+/// What rank 0 makes of the config and of what earlier runs stored, on every rank: files may look different elsewhere for
+/// a moment.
+Config agreed_config(const Options& options, comm::Communicator& world) {
+  std::string text;
+  if (world.rank() == 0) text = launch::to_text(load_config(options));
+  std::int64_t size = std::ssize(text);
+  world.broadcast(view(&size, {1}), 0).wait();
+  text.resize(static_cast<std::size_t>(size));
+  world.broadcast(view(reinterpret_cast<std::uint8_t*>(text.data()), {size}), 0).wait();
+  return launch::parse_config(text, options.config);
+}
+
 /// What this rank last asked of its peers, for whoever looks for the one that hung or died; of a run that has begun.
 void keep_recent_calls(const std::filesystem::path& output, const comm::Communicator& world) {
   try {
@@ -78,14 +90,15 @@ void keep_recent_calls(const std::filesystem::path& output, const comm::Communic
 }
 
 void run(const Options& options, comm::Communicator& world) {
-  const Config config = load_config(options);
   if (options.dry_run) {
     if (world.rank() != 0) return;
+    const Config config = load_config(options);
     std::cout << launch::dry_run(config, world.size());
     for (const std::string& complaint : launch::run_complaints(config))
       std::cout << "here it could not run: " << complaint << '\n';
     return;
   }
+  const Config config = agreed_config(options, world);
   try {
     launch::run_jobs(config, world, stop_requested);
   } catch (const comm::PeerFailed&) {
@@ -132,6 +145,8 @@ int run_on(comm::MpiSession& session, const Options& options) {
       return code;
     }
     world->abort(error.what());
+    // mpirun ends the others as soon as this rank is gone; they are to note their last calls before.
+    if (world->size() > 1) std::this_thread::sleep_for(std::chrono::seconds(1));
     throw;
   };
   const int code = launch::run_guarded(name, [&] {

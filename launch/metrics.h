@@ -20,6 +20,14 @@ struct StepMetrics {
   double mfu = 0;         // model FLOP/s over the hardware's peak, a fraction
   double memory_gib = 0;  // peak of a rank
   std::optional<double> validation_loss;
+  /// What the first rank sent along an axis in this step, and how long its calls took and were waited for.
+  struct Axis {
+    std::string name;
+    double bytes = 0;
+    double ms = 0;
+    double wait_ms = 0;
+  };
+  std::vector<Axis> axes;
 };
 
 /// One line without its newline: a JSON object whose doubles read back exactly. JSON has no NaN and no infinity: such a

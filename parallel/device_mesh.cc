@@ -98,6 +98,28 @@ DeviceMesh::DeviceMesh(comm::Communicator& world, const Layout& layout)
   first.data = first.context = 0;
   gradient_ =
       split(world, layout.data * layout.context, rank_at(first, layout), world.rank(), "gradient");
+  if (layout.pipeline == 1) {
+    ends_ = comm::make_self_communicator("ends");
+    return;
+  }
+  first = coordinates_;
+  first.pipeline = 0;
+  const bool is_end = coordinates_.pipeline == 0 || coordinates_.pipeline == layout.pipeline - 1;
+  const int alone = layout.ranks() + world.rank();  // a color of its own
+  ends_ = world.split(is_end ? rank_at(first, layout) : alone, world.rank(), "ends");
+}
+
+DeviceMesh::DeviceMesh(comm::MetaCommunicator& world, const Layout& layout)
+    : world_(&world), layout_(layout), coordinates_(coordinates(world.rank(), layout)) {
+  for (const Axis axis : kAxes) {
+    axes_[static_cast<std::size_t>(axis)] =
+        world.part(axis_name(axis), coordinate(axis), degree(axis));
+  }
+  gradient_ = world.part("gradient", coordinates_.data * layout.context + coordinates_.context,
+                         layout.data * layout.context);
+  const bool is_end = coordinates_.pipeline == 0 || coordinates_.pipeline == layout.pipeline - 1;
+  const bool alone = layout.pipeline == 1 || !is_end;
+  ends_ = world.part("ends", alone || coordinates_.pipeline == 0 ? 0 : 1, alone ? 1 : 2);
 }
 
 }  // namespace halo::parallel

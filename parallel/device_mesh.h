@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "parallel/comm/communicator.h"
+#include "parallel/comm/meta_communicator.h"
 
 namespace halo::parallel {
 
@@ -46,6 +47,8 @@ class DeviceMesh {
  public:
   /// Collective over `world`, which the caller keeps alive. Throws Error unless the layout has exactly its ranks.
   DeviceMesh(comm::Communicator& world, const Layout& layout);
+  /// The same as one rank of a world that is only thought of sees it.
+  DeviceMesh(comm::MetaCommunicator& world, const Layout& layout);
 
   [[nodiscard]] comm::Communicator& world() const { return *world_; }
   [[nodiscard]] const Layout& layout() const { return layout_; }
@@ -56,6 +59,9 @@ class DeviceMesh {
   /// The ranks that hold the same parameters: data and context together, data-major. Gradients are summed over them and
   /// ZeRO's shards lie on them.
   [[nodiscard]] comm::Communicator& gradient_comm() const { return *gradient_; }
+  /// The first and the last stage of this rank's pipeline, which both hold tied embeddings; of one rank alone on every
+  /// other stage.
+  [[nodiscard]] comm::Communicator& ends_comm() const { return *ends_; }
   [[nodiscard]] int coordinate(Axis axis) const { return coordinates_[axis]; }
   [[nodiscard]] int degree(Axis axis) const { return layout_.degrees()[axis]; }
 
@@ -65,6 +71,7 @@ class DeviceMesh {
   PerAxis coordinates_;
   std::array<std::unique_ptr<comm::Communicator>, kAxes.size()> axes_;
   std::unique_ptr<comm::Communicator> gradient_;
+  std::unique_ptr<comm::Communicator> ends_;
 };
 
 }  // namespace halo::parallel

@@ -15,20 +15,28 @@ std::int64_t nearest_border(std::span<const FlatParameter> parameters, std::int6
   const auto offer = [&](std::int64_t border) {
     if (std::abs(border - target) < std::abs(best - target)) best = border;
   };
-  for (const FlatParameter& p : parameters) {
-    if (p.row_length == 0 || p.rows == 0) continue;
+  const auto offer_rows = [&](const FlatParameter& p) {  // false when it has none
+    if (p.row_length == 0 || p.rows == 0) return false;
     const std::int64_t row =
         std::clamp<std::int64_t>((target - p.offset) / p.row_length, 0, p.rows);
     offer(p.offset + row * p.row_length);
     offer(p.offset + std::min(row + 1, p.rows) * p.row_length);
-  }
+    return true;
+  };
+  const auto after = std::ranges::upper_bound(parameters, target, {}, &FlatParameter::offset);
+  for (auto p = after; p != parameters.begin();)
+    if (offer_rows(*--p)) break;
+  for (auto p = after; p != parameters.end(); ++p)
+    if (offer_rows(*p)) break;
   offer(end);
   return best;
 }
 
 Bucket make_bucket(std::span<const FlatParameter> parameters, std::int64_t begin, std::int64_t end,
                    int ranks) {
-  Bucket bucket{begin, end, {begin}};
+  Bucket bucket{begin, end, {}};
+  bucket.cuts.reserve(static_cast<std::size_t>(ranks) + 1);
+  bucket.cuts.push_back(begin);
   for (int rank = 1; rank < ranks; ++rank) {
     const std::int64_t target = begin + (end - begin) * rank / ranks;
     bucket.cuts.push_back(
@@ -42,6 +50,7 @@ Bucket make_bucket(std::span<const FlatParameter> parameters, std::int64_t begin
 
 std::vector<std::int64_t> Bucket::counts() const {
   std::vector<std::int64_t> counts;
+  counts.reserve(cuts.size());
   for (std::size_t r = 0; r + 1 < cuts.size(); ++r) counts.push_back(cuts[r + 1] - cuts[r]);
   return counts;
 }

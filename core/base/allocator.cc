@@ -74,4 +74,17 @@ void CpuAllocator::reset_peak() {
   peak_ = in_use_;
 }
 
+void* MetaAllocator::allocate(std::size_t bytes) {
+  const std::size_t size = rounded(bytes);
+  in_use_ += size;
+  peak_ = std::max(peak_, in_use_);
+  void* const block = reinterpret_cast<void*>(next_);
+  next_ += size;
+  return block;
+}
+
+void MetaAllocator::release(void* /*memory*/, std::size_t bytes) noexcept {
+  in_use_ -= rounded(bytes);
+}
+
 }  // namespace halo

@@ -2,13 +2,24 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <string_view>
 
 #include "core/base/allocator.h"
 #include "core/base/tensor_view.h"
 #include "core/base/thread_pool.h"
 
 namespace halo {
+
+/// What one call of a kernel computes and moves.
+struct KernelWork {
+  enum class Kind : std::uint8_t { kMatmul, kAttention, kElementwise };
+  std::string_view op;  // a literal
+  Kind kind = Kind::kElementwise;
+  double flops = 0;
+  double bytes = 0;  // of its operands, each once
+};
 
 /// Where a rank's kernels run: a device, the order of work on it, the threads that do it and the memory it takes its
 /// temporaries from. On the CPU every call completes before it returns; on a GPU work is queued in order.
@@ -20,7 +31,15 @@ class Stream {
       : pool_(std::make_unique<ThreadPool>(threads)),
         allocator_(std::make_shared<CpuAllocator>()) {}
 
-  [[nodiscard]] Device device() const { return Device::kCpu; }
+  /// A stream of the meta device, whose kernels call on_work instead of computing.
+  explicit Stream(std::function<void(const KernelWork&)> on_work)
+      : device_(Device::kMeta),
+        pool_(std::make_unique<ThreadPool>(1)),
+        allocator_(std::make_shared<MetaAllocator>()),
+        on_work_(std::move(on_work)) {}
+
+  [[nodiscard]] Device device() const { return device_; }
+  void report(const KernelWork& work) const { on_work_(work); }
   [[nodiscard]] int threads() const { return pool_->threads(); }
   [[nodiscard]] const std::shared_ptr<Allocator>& allocator() const { return allocator_; }
 
@@ -28,6 +47,7 @@ class Stream {
   /// element operations) stay on the caller. `cost` is the work of one item in element operations.
   template <class Body>
   void parallel_for(std::int64_t n, std::int64_t cost, Body&& body) {
+    if (device_ == Device::kMeta) return;
     const std::int64_t shares =
         std::clamp<std::int64_t>(n * cost / kMinimumWork, 1,
                                  std::min<std::int64_t>(threads(), std::max<std::int64_t>(n, 1)));
@@ -44,6 +64,7 @@ class Stream {
   /// Results must not depend on the thread, so that bits repeat.
   template <class Body>
   void parallel_each(std::int64_t n, Body&& body) {
+    if (device_ == Device::kMeta) return;
     std::atomic<std::int64_t> next = 0;
     const auto drain = [&](int) {
       for (std::int64_t i = next++; i < n; i = next++) body(i);
@@ -55,13 +76,35 @@ class Stream {
     }
   }
 
+  /// The same for items that need temporaries: body(i, memory) with `bytes` of memory, which each thread has of its own.
+  template <class Body>
+  void parallel_each(std::int64_t n, std::size_t bytes, Body&& body) {
+    const auto workers = static_cast<std::size_t>(std::clamp<std::int64_t>(n, 1, threads()));
+    const std::size_t stride = (bytes + 63) / 64 * 64;
+    const AllocatorBlock memory(*allocator_, workers * stride);
+    if (device_ == Device::kMeta) return;
+    std::atomic<std::int64_t> next = 0;
+    const auto drain = [&](int thread) {
+      if (static_cast<std::size_t>(thread) >= workers) return;
+      void* const own = memory.begin() + static_cast<std::size_t>(thread) * stride;
+      for (std::int64_t i = next++; i < n; i = next++) body(i, own);
+    };
+    if (workers == 1) {
+      drain(0);
+    } else {
+      pool_->run(drain);
+    }
+  }
+
   /// Waits for all queued work. On the CPU there is none.
   void synchronize() {}
 
  private:
   static constexpr std::int64_t kMinimumWork = 1 << 13;
+  Device device_ = Device::kCpu;
   std::unique_ptr<ThreadPool> pool_;
   std::shared_ptr<Allocator> allocator_;
+  std::function<void(const KernelWork&)> on_work_;
 };
 
 }  // namespace halo

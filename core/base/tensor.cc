@@ -44,6 +44,10 @@ void copy(TensorView to, TensorView from, Stream& stream) {
                str("copy of ", to_string(from.shape), ' ', dtype_name(from.dtype), " to ",
                    to_string(to.shape), ' ', dtype_name(to.dtype)));
   if (to.size() == 0) return;
+  if (stream.device() == Device::kMeta) {
+    const double bytes = static_cast<double>(to.bytes());
+    return stream.report({"copy", KernelWork::Kind::kElementwise, 0, 2 * bytes});
+  }
   if (to.rank() == 0) return copy_axes(to, from, 0);
   stream.parallel_for(to.dim(0), to.size() / to.dim(0), [&](std::int64_t begin, std::int64_t end) {
     copy_axes(to.slice(0, begin, end), from.slice(0, begin, end), 0);
@@ -53,6 +57,10 @@ void copy(TensorView to, TensorView from, Stream& stream) {
 void fill_zero(TensorView to, Stream& stream) {
   HALO_REQUIRE(to.contiguous(), "fill_zero of a view that is not contiguous");
   const auto bytes = static_cast<std::int64_t>(to.bytes());
+  if (stream.device() == Device::kMeta) {
+    return stream.report(
+        {"fill_zero", KernelWork::Kind::kElementwise, 0, static_cast<double>(bytes)});
+  }
   stream.parallel_for(bytes, 1, [&](std::int64_t begin, std::int64_t end) {
     std::memset(static_cast<std::byte*>(to.data) + begin, 0, static_cast<std::size_t>(end - begin));
   });

@@ -9,7 +9,9 @@
 
 namespace halo {
 
-enum class Device : std::uint8_t { kCpu, kCuda };
+/// kMeta holds shapes alone: its tensors have no memory, though it is counted, and its kernels check their operands and
+/// count their work. A step on it tells what a step elsewhere takes.
+enum class Device : std::uint8_t { kCpu, kCuda, kMeta };
 
 /// The sizes of up to five axes, outermost first.
 class Shape {

@@ -1,7 +1,7 @@
 #pragma once
-#include <vector>
+#include <map>
 
-#include "core/model/transformer.h"
+#include "core/halo/student_pass.h"
 #include "core/train/stage.h"
 
 namespace halo::method {
@@ -12,8 +12,9 @@ namespace halo::method {
 /// Source: HALO, arXiv 2601.22156; oracle `stage1_loss`.
 class AlignStage final : public train::Stage {
  public:
-  /// `config` is the student with lightning mixers everywhere; `mixers` holds align_specs(config). All must outlive it.
-  AlignStage(const model::Transformer& teacher, const model::ModelConfig& config,
+  /// `config` is the student with lightning mixers everywhere; `mixers` holds align_specs of the teacher's chunks. All
+  /// must outlive it.
+  AlignStage(const Chunks& teacher, const model::ModelConfig& config,
              const model::ParameterSet& mixers, Stream& stream);
 
   std::string_view name() const override { return "align"; }
@@ -25,21 +26,28 @@ class AlignStage final : public train::Stage {
   std::int64_t counted_tokens(const data::MicroBatch& batch) const override {
     return batch.T * batch.B;
   }
+  int chunks() const override { return static_cast<int>(teacher_.size()); }
   double token_scale() const override;
-  double forward(const data::MicroBatch& batch, double gradient_scale) override;
-  train::LossSum validation_loss(const data::MicroBatch& batch) override;
+  Shape activation_shape(const data::MicroBatch& batch) const override;
+  void set_hooks(const model::LayerHooks* hooks) override { hooks_ = hooks; }
+  double forward(const data::MicroBatch& batch, int chunk, Tensor& x,
+                 double gradient_scale) override;
+  double validation_forward(const data::MicroBatch& batch, int chunk, Tensor& x) override;
   double flops_per_token(std::int64_t sequence_length) const override;
 
  private:
-  /// The sum of squared errors of all layers; gradients only when `train`.
-  double run(const data::MicroBatch& batch, double gradient_scale, bool train);
+  /// The sum of squared errors of a chunk's layers; gradients only when `train`.
+  double run(const data::MicroBatch& batch, int chunk, Tensor& x, double gradient_scale,
+             bool train);
 
-  const model::Transformer& teacher_;
+  const Chunks& teacher_;
   model::ModelConfig config_;
   const model::ParameterSet& parameters_;
-  std::vector<model::Mixer> mixers_;
+  std::map<int, model::Mixer> mixers_;  // by layer
+  train::BatchCutter cutter_;
   model::RopeTables rope_;
   Stream& stream_;
+  const model::LayerHooks* hooks_ = nullptr;
 };
 
 }  // namespace halo::method

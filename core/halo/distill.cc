@@ -4,38 +4,62 @@
 
 namespace halo::method {
 
-DistillStage::DistillStage(const model::Transformer& teacher, const model::Transformer& student,
+DistillStage::DistillStage(const Chunks& teacher, const Chunks& student,
                            const model::ParameterSet& parameters, bool recompute, Stream& stream)
     : teacher_(teacher),
       student_(student, parameters.dtype(), recompute, stream),
       parameters_(parameters),
       stream_(stream) {}
 
-void DistillStage::teacher_forward(const data::MicroBatch& batch) {
-  teacher_hidden_[batch.index] =
-      teacher_.hidden(data::token_ids(batch), student_.sequence_of(batch), stream_);
+void DistillStage::teacher_forward(const data::MicroBatch& batch, int chunk, Tensor& x) {
+  const train::LocalBatch local = student_.cut(batch);
+  const model::Transformer& teacher = teacher_[static_cast<std::size_t>(chunk)];
+  x = teacher.infer(local.ids, std::move(x), student_.sequence_of(local), stream_);
+  if (teacher.is_last()) teacher_hidden_[batch.index] = std::move(x);
 }
 
-double DistillStage::forward(const data::MicroBatch& batch, double gradient_scale) {
-  const StudentPass::Forward pass = student_.forward(batch);
-  const Tensor h_teacher = std::move(teacher_hidden_.at(batch.index));
-  teacher_hidden_.erase(batch.index);
-  return student_.student().head().kl_loss(pass.d, pass.h, h_teacher, teacher_.head(), {},
-                                           gradient_scale, stream_);
+double DistillStage::loss(const train::LocalBatch& batch, int index, const Tensor& h,
+                          const TensorView& d, double gradient_scale) {
+  const auto hidden = teacher_hidden_.find(index);
+  HALO_REQUIRE(hidden != teacher_hidden_.end(), str("no teacher's pass of micro-batch ", index));
+  const Tensor h_teacher = std::move(hidden->second);
+  teacher_hidden_.erase(hidden);
+  const model::Head& head = student_.chunk(student_.chunks() - 1).head();
+  const double sum = head.kl_loss(d, h, h_teacher, teacher_.back().head(), batch.counted,
+                                  gradient_scale, stream_);
+  return student_.axes().tensor.rank() == 0 ? sum : 0.0;  // the same on every rank of the axis
 }
 
-void DistillStage::backward(const data::MicroBatch& batch) { student_.backward(batch); }
+double DistillStage::forward(const data::MicroBatch& batch, int chunk, Tensor& x,
+                             double gradient_scale) {
+  const train::LocalBatch local = student_.cut(batch);
+  student_.forward(local, batch.index, chunk, x);
+  if (!student_.chunk(chunk).is_last()) return 0.0;
+  const Tensor h = std::move(x);
+  Tensor d(stream_, h.view().shape, h.view().dtype);
+  const double sum = loss(local, batch.index, h, d, gradient_scale);
+  gradients_[batch.index] = std::move(d);
+  return sum;
+}
 
-train::LossSum DistillStage::validation_loss(const data::MicroBatch& batch) {
-  const Tensor h_teacher =
-      teacher_.hidden(data::token_ids(batch), student_.sequence_of(batch), stream_);
-  const Tensor h = student_.hidden(batch);
-  return {student_.student().head().kl_loss({}, h, h_teacher, teacher_.head(), {}, 0.0, stream_),
-          counted_tokens(batch)};
+void DistillStage::backward(const data::MicroBatch& batch, int chunk, Tensor& d) {
+  if (student_.chunk(chunk).is_last()) {
+    d = std::move(gradients_.at(batch.index));
+    gradients_.erase(batch.index);
+  }
+  student_.backward(student_.cut(batch), batch.index, chunk, d);
+}
+
+double DistillStage::validation_forward(const data::MicroBatch& batch, int chunk, Tensor& x) {
+  const train::LocalBatch local = student_.cut(batch);
+  student_.infer(local, chunk, x);
+  if (!student_.chunk(chunk).is_last()) return 0.0;
+  const Tensor h = std::move(x);
+  return loss(local, batch.index, h, {}, 0.0);
 }
 
 double DistillStage::flops_per_token(std::int64_t T) const {
-  return distill_flops(teacher_.config(), student_.student().config(), T);
+  return distill_flops(teacher_.front().config(), student_.config(), T);
 }
 
 }  // namespace halo::method

@@ -10,31 +10,42 @@ namespace halo::method {
 /// tokens. Source: HALO, arXiv 2601.22156; oracle `kl_loss`.
 class DistillStage final : public train::Stage {
  public:
-  /// All must outlive the stage.
-  DistillStage(const model::Transformer& teacher, const model::Transformer& student,
-               const model::ParameterSet& parameters, bool recompute, Stream& stream);
+  /// Teacher and student are cut into the same chunks. All must outlive the stage.
+  DistillStage(const Chunks& teacher, const Chunks& student, const model::ParameterSet& parameters,
+               bool recompute, Stream& stream);
 
   std::string_view name() const override { return "distill"; }
-  const model::ModelConfig& student_config() const override { return student_.student().config(); }
+  const model::ModelConfig& student_config() const override { return student_.config(); }
   const model::ParameterSet& trained() const override { return parameters_; }
   train::StageActions actions() const override {
     return {.teacher_forward = true, .backward = true};
   }
+  int chunks() const override { return student_.chunks(); }
   std::int64_t counted_tokens(const data::MicroBatch& batch) const override {
     return batch.T * batch.B;
   }
-  void teacher_forward(const data::MicroBatch& batch) override;
-  double forward(const data::MicroBatch& batch, double gradient_scale) override;
-  void backward(const data::MicroBatch& batch) override;
-  train::LossSum validation_loss(const data::MicroBatch& batch) override;
+  Shape activation_shape(const data::MicroBatch& batch) const override {
+    return student_.activation_shape(batch);
+  }
+  void teacher_forward(const data::MicroBatch& batch, int chunk, Tensor& x) override;
+  double forward(const data::MicroBatch& batch, int chunk, Tensor& x,
+                 double gradient_scale) override;
+  void backward(const data::MicroBatch& batch, int chunk, Tensor& d) override;
+  void set_hooks(const model::LayerHooks* hooks) override { student_.set_hooks(hooks); }
+  double validation_forward(const data::MicroBatch& batch, int chunk, Tensor& x) override;
   double flops_per_token(std::int64_t sequence_length) const override;
 
  private:
-  const model::Transformer& teacher_;
+  /// After the last chunk, from the hidden states h; d receives their gradient, or nothing.
+  double loss(const train::LocalBatch& batch, int index, const Tensor& h, const TensorView& d,
+              double gradient_scale);
+
+  const Chunks& teacher_;
   StudentPass student_;
   const model::ParameterSet& parameters_;
   Stream& stream_;
   std::map<int, Tensor> teacher_hidden_;  // by micro-batch
+  std::map<int, Tensor> gradients_;       // of the student's final hidden states
 };
 
 }  // namespace halo::method

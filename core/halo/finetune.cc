@@ -6,7 +6,7 @@
 
 namespace halo::method {
 
-FinetuneStage::FinetuneStage(std::string name, const model::Transformer& student,
+FinetuneStage::FinetuneStage(std::string name, const Chunks& student,
                              const model::ParameterSet& parameters, bool recompute, Stream& stream)
     : name_(std::move(name)),
       student_(student, parameters.dtype(), recompute, stream),
@@ -18,25 +18,43 @@ std::int64_t FinetuneStage::counted_tokens(const data::MicroBatch& batch) const 
   return std::count_if(labels.begin(), labels.end(), [](std::int32_t label) { return label >= 0; });
 }
 
-double FinetuneStage::forward(const data::MicroBatch& batch, double gradient_scale) {
-  const std::vector<std::int32_t> labels = data::next_token_labels(batch);
-  const StudentPass::Forward pass = student_.forward(batch);
-  return student_.student().head().ce_loss(pass.d, pass.h, view(labels.data(), {batch.T * batch.B}),
-                                           gradient_scale, stream_);
+double FinetuneStage::loss(const train::LocalBatch& batch, const Tensor& h, const TensorView& d,
+                           double gradient_scale) {
+  const model::Head& head = student_.chunk(student_.chunks() - 1).head();
+  const double sum = head.ce_loss(d, h, batch.labels, gradient_scale, stream_);
+  return student_.axes().tensor.rank() == 0 ? sum : 0.0;  // the same on every rank of the axis
 }
 
-void FinetuneStage::backward(const data::MicroBatch& batch) { student_.backward(batch); }
+double FinetuneStage::forward(const data::MicroBatch& batch, int chunk, Tensor& x,
+                              double gradient_scale) {
+  const train::LocalBatch local = student_.cut(batch);
+  student_.forward(local, batch.index, chunk, x);
+  if (!student_.chunk(chunk).is_last()) return 0.0;
+  const Tensor h = std::move(x);
+  Tensor d(stream_, h.view().shape, h.view().dtype);
+  const double sum = loss(local, h, d, gradient_scale);
+  gradients_[batch.index] = std::move(d);
+  return sum;
+}
 
-train::LossSum FinetuneStage::validation_loss(const data::MicroBatch& batch) {
-  const std::vector<std::int32_t> labels = data::next_token_labels(batch);
-  const Tensor h = student_.hidden(batch);
-  return {student_.student().head().ce_loss({}, h, view(labels.data(), {batch.T * batch.B}), 0.0,
-                                            stream_),
-          counted_tokens(batch)};
+void FinetuneStage::backward(const data::MicroBatch& batch, int chunk, Tensor& d) {
+  if (student_.chunk(chunk).is_last()) {
+    d = std::move(gradients_.at(batch.index));
+    gradients_.erase(batch.index);
+  }
+  student_.backward(student_.cut(batch), batch.index, chunk, d);
+}
+
+double FinetuneStage::validation_forward(const data::MicroBatch& batch, int chunk, Tensor& x) {
+  const train::LocalBatch local = student_.cut(batch);
+  student_.infer(local, chunk, x);
+  if (!student_.chunk(chunk).is_last()) return 0.0;
+  const Tensor h = std::move(x);
+  return loss(local, h, {}, 0.0);
 }
 
 double FinetuneStage::flops_per_token(std::int64_t T) const {
-  return finetune_flops(student_.student().config(), T);
+  return finetune_flops(student_.config(), T);
 }
 
 }  // namespace halo::method

@@ -1,4 +1,5 @@
 #pragma once
+#include <map>
 #include <string>
 
 #include "core/halo/student_pass.h"
@@ -11,26 +12,36 @@ namespace halo::method {
 class FinetuneStage final : public train::Stage {
  public:
   /// `name` is "finetune" or "pretrain". All must outlive the stage.
-  FinetuneStage(std::string name, const model::Transformer& student,
-                const model::ParameterSet& parameters, bool recompute, Stream& stream);
+  FinetuneStage(std::string name, const Chunks& student, const model::ParameterSet& parameters,
+                bool recompute, Stream& stream);
 
   std::string_view name() const override { return name_; }
-  const model::ModelConfig& student_config() const override { return student_.student().config(); }
+  const model::ModelConfig& student_config() const override { return student_.config(); }
   const model::ParameterSet& trained() const override { return parameters_; }
   train::StageActions actions() const override {
     return {.teacher_forward = false, .backward = true};
   }
+  int chunks() const override { return student_.chunks(); }
   std::int64_t counted_tokens(const data::MicroBatch& batch) const override;
-  double forward(const data::MicroBatch& batch, double gradient_scale) override;
-  void backward(const data::MicroBatch& batch) override;
-  train::LossSum validation_loss(const data::MicroBatch& batch) override;
+  Shape activation_shape(const data::MicroBatch& batch) const override {
+    return student_.activation_shape(batch);
+  }
+  double forward(const data::MicroBatch& batch, int chunk, Tensor& x,
+                 double gradient_scale) override;
+  void backward(const data::MicroBatch& batch, int chunk, Tensor& d) override;
+  void set_hooks(const model::LayerHooks* hooks) override { student_.set_hooks(hooks); }
+  double validation_forward(const data::MicroBatch& batch, int chunk, Tensor& x) override;
   double flops_per_token(std::int64_t sequence_length) const override;
 
  private:
+  double loss(const train::LocalBatch& batch, const Tensor& h, const TensorView& d,
+              double gradient_scale);
+
   std::string name_;
   StudentPass student_;
   const model::ParameterSet& parameters_;
   Stream& stream_;
+  std::map<int, Tensor> gradients_;  // of the final hidden states, by micro-batch
 };
 
 }  // namespace halo::method

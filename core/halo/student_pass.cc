@@ -2,30 +2,25 @@
 
 namespace halo::method {
 
-model::Sequence StudentPass::sequence_of(const data::MicroBatch& batch) {
-  model::Sequence sequence = rope_.sequence(batch.T, batch.B, 0, stream_);
-  sequence.document_start = data::document_starts(batch);
-  return sequence;
+Shape StudentPass::activation_shape(const data::MicroBatch& batch) const {
+  const std::int64_t rows = train::padded_tokens(batch.T, axes()) * batch.B;
+  return {rows / axes().context->size() / axes().tensor.size(), config().hidden_size};
 }
 
-StudentPass::Forward StudentPass::forward(const data::MicroBatch& batch) {
-  InFlight& in_flight = in_flight_[batch.index];
-  Forward result;
-  result.h = student_.forward(data::token_ids(batch), sequence_of(batch), recompute_,
-                              in_flight.saved, stream_);
-  in_flight.d = Tensor(stream_, result.h.view().shape, result.h.view().dtype);
-  result.d = in_flight.d;
-  return result;
+void StudentPass::forward(const train::LocalBatch& batch, int index, int i, Tensor& x) {
+  x = chunk(i).forward(batch.ids, std::move(x), sequence_of(batch), recompute_,
+                       in_flight_[{index, i}], stream_, hooks_);
 }
 
-void StudentPass::backward(const data::MicroBatch& batch) {
-  InFlight& in_flight = in_flight_.at(batch.index);
-  student_.backward(in_flight.d, sequence_of(batch), in_flight.saved, stream_);
-  in_flight_.erase(batch.index);
+void StudentPass::backward(const train::LocalBatch& batch, int index, int i, Tensor& d) {
+  const auto saved = in_flight_.find({index, i});
+  HALO_REQUIRE(saved != in_flight_.end(), str("no forward pass of micro-batch ", index));
+  chunk(i).backward(d, sequence_of(batch), saved->second, stream_, hooks_);
+  in_flight_.erase(saved);
 }
 
-Tensor StudentPass::hidden(const data::MicroBatch& batch) {
-  return student_.hidden(data::token_ids(batch), sequence_of(batch), stream_);
+void StudentPass::infer(const train::LocalBatch& batch, int i, Tensor& x) {
+  x = chunk(i).infer(batch.ids, std::move(x), sequence_of(batch), stream_, hooks_);
 }
 
 }  // namespace halo::method

@@ -1,44 +1,56 @@
 #pragma once
 #include <map>
+#include <vector>
 
 #include "core/model/transformer.h"
-#include "data/batch_views.h"
+#include "core/train/local_batch.h"
 
 namespace halo::method {
+
+/// The chunks of a model's layers that one rank holds, in their order.
+using Chunks = std::vector<model::Transformer>;
 
 /// A whole student's passes over the micro-batches of a step, several of which may be in flight: what distill and finetune
 /// share. The loss between forward and backward is theirs.
 class StudentPass {
  public:
   /// The student must outlive it.
-  StudentPass(const model::Transformer& student, DType dtype, bool recompute, Stream& stream)
-      : student_(student), recompute_(recompute), rope_(student.config(), dtype), stream_(stream) {}
+  StudentPass(const Chunks& student, DType dtype, bool recompute, Stream& stream)
+      : student_(student),
+        recompute_(recompute),
+        cutter_(student.front().axes(), stream),
+        rope_(student.front().config(), dtype),
+        stream_(stream) {}
 
-  [[nodiscard]] const model::Transformer& student() const { return student_; }
-  /// Positions from 0, and the batch's document masks.
-  [[nodiscard]] model::Sequence sequence_of(const data::MicroBatch& batch);
+  void set_hooks(const model::LayerHooks* hooks) { hooks_ = hooks; }
+  [[nodiscard]] int chunks() const { return static_cast<int>(student_.size()); }
+  [[nodiscard]] const model::Transformer& chunk(int i) const {
+    return student_[static_cast<std::size_t>(i)];
+  }
+  [[nodiscard]] const model::ModelConfig& config() const { return student_.front().config(); }
+  [[nodiscard]] const model::ModelAxes& axes() const { return student_.front().axes(); }
+  [[nodiscard]] train::LocalBatch cut(const data::MicroBatch& batch) { return cutter_(batch); }
+  /// Positions and document masks of what the rank holds. Valid as long as `batch`.
+  [[nodiscard]] model::Sequence sequence_of(const train::LocalBatch& batch) {
+    return cutter_.sequence(batch, rope_);
+  }
+  [[nodiscard]] Shape activation_shape(const data::MicroBatch& batch) const;
 
-  /// The final hidden states (N, D), and where the loss writes their gradient.
-  struct Forward {
-    Tensor h;
-    TensorView d;
-  };
-  [[nodiscard]] Forward forward(const data::MicroBatch& batch);
-  /// Consumes what forward kept of the micro-batch.
-  void backward(const data::MicroBatch& batch);
-  /// The final hidden states alone.
-  [[nodiscard]] Tensor hidden(const data::MicroBatch& batch);
+  /// x becomes the input of the next chunk, or after the last one the final hidden states (rows, D).
+  void forward(const train::LocalBatch& batch, int index, int chunk, Tensor& x);
+  /// d, the gradient of what forward gave, becomes that of its input. Consumes what forward kept of the micro-batch.
+  void backward(const train::LocalBatch& batch, int index, int chunk, Tensor& d);
+  /// forward without gradients.
+  void infer(const train::LocalBatch& batch, int chunk, Tensor& x);
 
  private:
-  struct InFlight {
-    Tensor d;
-    model::Transformer::Saved saved;
-  };
-  const model::Transformer& student_;
+  const Chunks& student_;
   bool recompute_;
+  train::BatchCutter cutter_;
   model::RopeTables rope_;
   Stream& stream_;
-  std::map<int, InFlight> in_flight_;  // by micro-batch
+  const model::LayerHooks* hooks_ = nullptr;
+  std::map<std::pair<int, int>, model::Transformer::Saved> in_flight_;  // by micro-batch and chunk
 };
 
 }  // namespace halo::method

@@ -39,23 +39,31 @@ void transfer_parameter(const model::Parameter& p, const model::ModelConfig& con
   }
 }
 
-/// body(parameter) for each of layer `layer`'s mixer.
+/// body(parameter) for each of layer `layer`'s mixer that the set holds.
 template <class Body>
 void for_each_of_mixer(const model::ParameterSet& student, const model::ModelConfig& config,
                        int layer, Body&& body) {
-  for (const model::ParameterSpec& spec : model::mixer_specs(config, layer))
-    body(student.at(spec.name));
+  for (const model::ParameterSpec& spec : model::mixer_specs(config, layer)) {
+    if (const model::Parameter* p = student.find(spec.name)) body(*p);
+  }
 }
 
 }  // namespace
 
 std::vector<model::ParameterSpec> align_specs(const model::ModelConfig& config) {
+  return align_specs(config, {model::all_layers(config)});
+}
+
+std::vector<model::ParameterSpec> align_specs(const model::ModelConfig& config,
+                                              const std::vector<model::LayerRange>& ranges) {
   std::vector<model::ParameterSpec> specs;
-  for (int layer = 0; layer < config.num_hidden_layers; ++layer) {
-    HALO_REQUIRE(config.mixer(layer) == model::MixerType::kLightning,
-                 str("layer ", layer, " of the align stage is not a lightning mixer"));
-    for (model::ParameterSpec& spec : model::mixer_specs(config, layer))
-      specs.push_back(std::move(spec));
+  for (const model::LayerRange& range : ranges) {
+    for (int layer = range.begin; layer < range.end; ++layer) {
+      HALO_REQUIRE(config.mixer(layer) == model::MixerType::kLightning,
+                   str("layer ", layer, " of the align stage is not a lightning mixer"));
+      for (model::ParameterSpec& spec : model::mixer_specs(config, layer))
+        specs.push_back(std::move(spec));
+    }
   }
   return specs;
 }

@@ -23,7 +23,10 @@ void transfer(const model::ParameterSet& student, const model::ModelConfig& conf
 void build_hybrid(const model::ParameterSet& student, const model::ModelConfig& config,
                   const Teacher& teacher, const model::WeightSource* mixers, std::uint64_t seed);
 
-/// The parameters of the align stage: the lightning mixers of every layer. `config` has no attention layer.
+/// The parameters of the align stage: the lightning mixers of every layer, or of those in some ranges. `config` has no
+/// attention layer.
 [[nodiscard]] std::vector<model::ParameterSpec> align_specs(const model::ModelConfig& config);
+[[nodiscard]] std::vector<model::ParameterSpec> align_specs(
+    const model::ModelConfig& config, const std::vector<model::LayerRange>& ranges);
 
 }  // namespace halo::method

@@ -5,12 +5,13 @@
 
 namespace halo::model {
 
-Block::Block(const ModelConfig& config, int layer, const ParameterLookup& parameters)
+Block::Block(const ModelConfig& config, int layer, const ParameterLookup& parameters,
+             const ModelAxes& axes)
     : eps_(config.rms_norm_eps),
       input_norm_(&parameters(layer_prefix(layer) + "input_layernorm.weight")),
       mid_norm_(&parameters(layer_prefix(layer) + "post_attention_layernorm.weight")),
-      mixer_(mixer_options(config, layer), parameters, mixer_prefix(layer)),
-      mlp_(parameters, layer_prefix(layer) + "mlp.") {}
+      mixer_(mixer_options(config, layer), parameters, mixer_prefix(layer), axes),
+      mlp_(parameters, layer_prefix(layer) + "mlp.", axes) {}
 
 void Block::normalise_input(TensorView h, TensorView inv_rms, TensorView x, Stream& stream) const {
   kernels::rms_norm(h, inv_rms, x, input_norm_->weight, eps_, stream);

@@ -4,10 +4,12 @@
 
 namespace halo::model {
 
-/// One pre-norm layer: x += mixer(rms_norm(x)); x += mlp(rms_norm(x)). Source: oracle `layer`.
+/// One pre-norm layer: x += mixer(rms_norm(x)); x += mlp(rms_norm(x)). Views (N, D) hold this rank's rows. Source: oracle
+/// `layer`.
 class Block {
  public:
-  Block(const ModelConfig& config, int layer, const ParameterLookup& parameters);
+  Block(const ModelConfig& config, int layer, const ParameterLookup& parameters,
+        const ModelAxes& axes);
 
   struct Saved {
     Tensor x, inv_rms, h;  // the layer's input, its norm's statistics, the mixer's input
@@ -31,6 +33,7 @@ class Block {
   /// x += y, then x += mlp(rms_norm(x)).
   void finish(TensorView x, TensorView y, Stream& stream) const;
   [[nodiscard]] const Mixer& mixer() const { return mixer_; }
+  [[nodiscard]] const Parameter& input_norm() const { return *input_norm_; }
 
  private:
   void run(TensorView x, const Sequence& sequence, Saved& saved, MixerCache* cache,

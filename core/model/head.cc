@@ -4,6 +4,7 @@
 
 #include "kernels/losses.h"
 #include "kernels/matmul.h"
+#include "kernels/split_losses.h"
 
 namespace halo::model {
 namespace {
@@ -27,6 +28,12 @@ std::int64_t head_chunk_rows(std::int64_t vocab_size, DType dtype) {
   return std::clamp<std::int64_t>(kChunkBytes / row, 128, 1024);
 }
 
+/// By the largest part of the vocabulary, so that ranks whose parts differ by one go on together.
+std::int64_t Head::rows_at_once(TensorView h) const {
+  const std::int64_t ranks = axes_->tensor.size(), V = weight_->global_shape[0];
+  return std::min(h.dim(0), head_chunk_rows((V + ranks - 1) / ranks, h.dtype));
+}
+
 void Head::logits(TensorView out, TensorView h, Stream& stream) const {
   kernels::linear(out, h, weight_->weight, stream);
 }
@@ -36,45 +43,94 @@ void Head::backward_chunk(TensorView dh, TensorView h, TensorView dlogits, Strea
   add_matrix_gradient(*weight_, dlogits, h, stream);
 }
 
+/// The loss of a chunk of rows; z becomes its gradient.
+double Head::kl_chunk(TensorView z, TensorView y, TensorView counted, double gradient_scale,
+                      Stream& stream) const {
+  const parallel::TensorAxis& axis = axes_->tensor;
+  if (axis.size() == 1) return kernels::kl_loss(z, y, counted, gradient_scale, stream);
+  const std::int64_t N = z.dim(0);
+  const Tensor maxima(stream, {2, N}, z.dtype), sums(stream, {N, 5}, DType::kFloat64);
+  const TensorView of_z = maxima.view().select(0, 0), of_y = maxima.view().select(0, 1);
+  kernels::row_maxima(of_z, z, stream);
+  kernels::row_maxima(of_y, y, stream);
+  axis.all_reduce(maxima, comm::ReduceOp::kMax);
+  kernels::split_kl_sums(sums, z, y, of_z, of_y, stream);
+  axis.all_reduce(sums, comm::ReduceOp::kSum);
+  return kernels::split_kl_loss(z, y, sums, counted, gradient_scale, stream);
+}
+
+double Head::ce_chunk(TensorView z, TensorView labels, double gradient_scale, bool gradient,
+                      Stream& stream) const {
+  const parallel::TensorAxis& axis = axes_->tensor;
+  if (axis.size() == 1) return kernels::ce_loss(z, labels, gradient_scale, gradient, stream);
+  const std::int64_t N = z.dim(0);
+  const kernels::VocabularyPart part{weight_->region.offset[0], weight_->global_shape[0]};
+  const Tensor maxima(stream, {N}, z.dtype), sums(stream, {N, 2}, DType::kFloat64);
+  kernels::row_maxima(maxima, z, stream);
+  axis.all_reduce(maxima, comm::ReduceOp::kMax);
+  kernels::split_ce_sums(sums, z, labels, maxima, part, gradient, stream);
+  axis.all_reduce(sums, comm::ReduceOp::kSum);
+  return kernels::split_ce_loss(z, labels, sums, part, gradient_scale, gradient, stream);
+}
+
 double Head::kl_loss(TensorView dh, TensorView h_student, TensorView h_teacher, const Head& teacher,
                      TensorView counted, double gradient_scale, Stream& stream) const {
-  const std::int64_t V = weight_->weight.dim(0), N = h_student.dim(0);
-  const std::int64_t rows = std::min(N, head_chunk_rows(V, h_student.dtype));
-  Tensor student_logits(stream, {rows, V}, h_student.dtype),
-      teacher_logits(stream, {rows, V}, h_student.dtype);
+  const parallel::TensorAxis& axis = axes_->tensor;
+  const parallel::Gathered student_rows = axis.gather(h_student, stream);
+  const parallel::Gathered teacher_rows = axis.gather(h_teacher, stream);
+  const TensorView h_all = student_rows.view();
+  const std::int64_t V = weight_->weight.dim(0), N = h_all.dim(0);
+  const std::int64_t rows = rows_at_once(h_all);
+  const Tensor student_logits(stream, {rows, V}, h_all.dtype),
+      teacher_logits(stream, {rows, V}, h_all.dtype);
   double sum = 0.0;
-  for_each_chunk(N, rows, [&](std::int64_t begin, std::int64_t end) {
-    const TensorView z = student_logits.view().slice(0, 0, end - begin);
-    const TensorView y = teacher_logits.view().slice(0, 0, end - begin);
-    const TensorView h = rows_of(h_student, begin, end);
-    logits(z, h, stream);
-    teacher.logits(y, rows_of(h_teacher, begin, end), stream);
-    sum += kernels::kl_loss(z, y, rows_of(counted, begin, end), gradient_scale, stream);
-    if (!dh.empty()) backward_chunk(rows_of(dh, begin, end), h, z, stream);
-  });
+  const auto run = [&](const TensorView& dh_all) {
+    for_each_chunk(N, rows, [&](std::int64_t begin, std::int64_t end) {
+      const TensorView z = student_logits.view().slice(0, 0, end - begin);
+      const TensorView y = teacher_logits.view().slice(0, 0, end - begin);
+      const TensorView h = rows_of(h_all, begin, end);
+      logits(z, h, stream);
+      teacher.logits(y, rows_of(teacher_rows, begin, end), stream);
+      sum += kl_chunk(z, y, rows_of(counted, begin, end), gradient_scale, stream);
+      if (!dh_all.empty()) backward_chunk(rows_of(dh_all, begin, end), h, z, stream);
+    });
+  };
+  if (dh.empty())
+    run({});
+  else
+    axis.reduce_scatter(dh, run, stream);
   return sum;
 }
 
 double Head::ce_loss(TensorView dh, TensorView h, TensorView labels, double gradient_scale,
                      Stream& stream) const {
-  const std::int64_t V = weight_->weight.dim(0), N = h.dim(0);
-  const std::int64_t rows = std::min(N, head_chunk_rows(V, h.dtype));
-  Tensor buffer(stream, {rows, V}, h.dtype);
+  const parallel::TensorAxis& axis = axes_->tensor;
+  const parallel::Gathered gathered = axis.gather(h, stream);
+  const TensorView h_all = gathered.view();
+  const std::int64_t V = weight_->weight.dim(0), N = h_all.dim(0);
+  const std::int64_t rows = rows_at_once(h_all);
+  const Tensor buffer(stream, {rows, V}, h.dtype);
   double sum = 0.0;
-  for_each_chunk(N, rows, [&](std::int64_t begin, std::int64_t end) {
-    const TensorView z = buffer.view().slice(0, 0, end - begin);
-    const TensorView part = rows_of(h, begin, end);
-    logits(z, part, stream);
-    sum += kernels::ce_loss(z, rows_of(labels, begin, end), gradient_scale, !dh.empty(), stream);
-    if (!dh.empty()) backward_chunk(rows_of(dh, begin, end), part, z, stream);
-  });
+  const auto run = [&](const TensorView& dh_all) {
+    for_each_chunk(N, rows, [&](std::int64_t begin, std::int64_t end) {
+      const TensorView z = buffer.view().slice(0, 0, end - begin);
+      const TensorView part = rows_of(h_all, begin, end);
+      logits(z, part, stream);
+      sum += ce_chunk(z, rows_of(labels, begin, end), gradient_scale, !dh_all.empty(), stream);
+      if (!dh_all.empty()) backward_chunk(rows_of(dh_all, begin, end), part, z, stream);
+    });
+  };
+  if (dh.empty())
+    run({});
+  else
+    axis.reduce_scatter(dh, run, stream);
   return sum;
 }
 
 void Head::log_likelihood(TensorView row_loss, TensorView greedy, TensorView h, TensorView labels,
                           Stream& stream) const {
   const std::int64_t V = weight_->weight.dim(0), N = h.dim(0);
-  const std::int64_t rows = std::min(N, head_chunk_rows(V, h.dtype));
+  const std::int64_t rows = rows_at_once(h);
   Tensor buffer(stream, {rows, V}, h.dtype);
   for_each_chunk(N, rows, [&](std::int64_t begin, std::int64_t end) {
     const TensorView z = buffer.view().slice(0, 0, end - begin);

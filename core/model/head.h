@@ -1,4 +1,5 @@
 #pragma once
+#include "core/model/model_axes.h"
 #include "core/model/parameters.h"
 
 namespace halo::model {
@@ -6,11 +7,13 @@ namespace halo::model {
 /// Rows of logits that exist at once.
 [[nodiscard]] std::int64_t head_chunk_rows(std::int64_t vocab_size, DType dtype);
 
-/// The projection to the vocabulary with the losses on it, in chunks of tokens: whole logits never exist.
+/// The projection to the vocabulary with the losses on it, in chunks of tokens: whole logits never exist. Along the tensor
+/// axis h and dh hold this rank's rows, everything else all rows, and each rank computes its columns of the vocabulary;
+/// the losses come out the same on every rank.
 class Head {
  public:
-  /// `weight` (V, D), the embedding when tied; must outlive the head.
-  explicit Head(const Parameter& weight) : weight_(&weight) {}
+  /// `weight` (V, D), the embedding when tied; must outlive the head, as the axes.
+  Head(const Parameter& weight, const ModelAxes& axes) : weight_(&weight), axes_(&axes) {}
 
   /// The sum over counted rows of KL(teacher || student). h_student, h_teacher (N, D) after the final norm; dh (N, D)
   /// receives gradient_scale times the gradient of h_student; the head's gradient is added. counted (N) uint8 or empty.
@@ -23,16 +26,22 @@ class Head {
   double ce_loss(TensorView dh, TensorView h, TensorView labels, double gradient_scale,
                  Stream& stream) const;
 
-  /// For evaluation: row_loss (N) float64 and greedy (N) int32, either may be empty; see kernels::token_log_likelihood.
+  /// For evaluation on a rank that computes alone: row_loss (N) float64 and greedy (N) int32, either may be empty; see kernels::token_log_likelihood.
   void log_likelihood(TensorView row_loss, TensorView greedy, TensorView h, TensorView labels,
                       Stream& stream) const;
 
-  /// logits (N, V) whole, for few rows.
+  /// logits (N, V) of this rank's columns, for few rows.
   void logits(TensorView out, TensorView h, Stream& stream) const;
 
  private:
+  [[nodiscard]] std::int64_t rows_at_once(TensorView h) const;
   void backward_chunk(TensorView dh, TensorView h, TensorView dlogits, Stream& stream) const;
+  double kl_chunk(TensorView z, TensorView y, TensorView counted, double gradient_scale,
+                  Stream& stream) const;
+  double ce_chunk(TensorView z, TensorView labels, double gradient_scale, bool gradient,
+                  Stream& stream) const;
   const Parameter* weight_;
+  const ModelAxes* axes_;
 };
 
 }  // namespace halo::model

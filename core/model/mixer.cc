@@ -8,6 +8,7 @@
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
 #include "kernels/softmax_attention.h"
+#include "parallel/placement.h"
 
 namespace halo::model {
 namespace {
@@ -24,12 +25,9 @@ TensorView heads(TensorView x, const Sequence& s, std::int64_t n, std::int64_t K
 /// Each head as a row: (N * heads, K).
 TensorView rows_of_heads(TensorView x, std::int64_t K) { return x.reshape({x.size() / K, K}); }
 
-kernels::AttentionMask attention_mask(const Sequence& s, std::int64_t cached) {
-  return {cached, s.document_start};
-}
-
-kernels::LightningOptions lightning_options(const MixerOptions& options, const Sequence& s) {
-  return {options.slopes, scale_of(options), s.document_start};
+/// The sequence on one rank, which holds all tokens.
+parallel::SequenceCut cut_of(const Sequence& s) {
+  return s.cut ? *s.cut : parallel::SequenceCut(s.T, 1, parallel::SequenceCut::Kind::kContiguous);
 }
 
 }  // namespace
@@ -58,12 +56,56 @@ MixerOptions mixer_options(const ModelConfig& c, int layer) {
   return m;
 }
 
-Mixer::Mixer(MixerOptions options, const ParameterLookup& parameters, const std::string& prefix)
-    : options_(std::move(options)),
+KeyHeads::KeyHeads(std::int64_t queries, std::int64_t keys, int rank, int ranks) {
+  const parallel::Range own = parallel::even_share(queries, rank, ranks);
+  const parallel::Range held = parallel::key_heads_of(queries, keys, rank, ranks);
+  for (std::int64_t h = own.begin; h < own.end; ++h)
+    read_.push_back(h * keys / queries - held.begin);
+  for (std::int64_t h = 0; h < own.size(); ++h)
+    even_ = even_ && read_[static_cast<std::size_t>(h)] == h * held.size() / own.size();
+  even_ = even_ && held.size() > 0 && own.size() % held.size() == 0;
+}
+
+parallel::Gathered KeyHeads::spread(const TensorView& x, Stream& stream) const {
+  if (even_) return parallel::Gathered(x);
+  Tensor all(stream, {x.dim(0), x.dim(1), std::ssize(read_), x.dim(3)}, x.dtype);
+  for (std::int64_t h = 0; h < std::ssize(read_); ++h) {
+    const std::int64_t g = read_[static_cast<std::size_t>(h)];
+    copy(all.view().slice(2, h, h + 1), x.slice(2, g, g + 1), stream);
+  }
+  return parallel::Gathered(std::move(all));
+}
+
+void KeyHeads::collect(const TensorView& dx, const TensorView& d, Stream& stream) const {
+  const Shape head{d.dim(0), d.dim(1), 1, d.dim(3)};
+  Tensor sum(stream, head, d.dtype), part(stream, head, d.dtype);
+  for (std::int64_t g = 0; g < dx.dim(2); ++g) {
+    fill_zero(sum, stream);
+    for (std::int64_t h = 0; h < std::ssize(read_); ++h) {
+      if (read_[static_cast<std::size_t>(h)] != g) continue;
+      copy(part, d.slice(2, h, h + 1), stream);
+      kernels::add(sum, sum, part, stream);
+    }
+    copy(dx.slice(2, g, g + 1), sum, stream);
+  }
+}
+
+Mixer::Mixer(MixerOptions options, const ParameterLookup& parameters, const std::string& prefix,
+             const ModelAxes& axes)
+    : axes_(&axes),
+      options_(std::move(options)),
+      key_heads_(options_.H, options_.G, axes.tensor.rank(), axes.tensor.size()),
+      all_channels_(options_.H * options_.K),
       q_proj_(&parameters(prefix + "q_proj.weight")),
       k_proj_(&parameters(prefix + "k_proj.weight")),
       v_proj_(&parameters(prefix + "v_proj.weight")),
       o_proj_(&parameters(prefix + "o_proj.weight")) {
+  const int rank = axes.tensor.rank(), ranks = axes.tensor.size();
+  const parallel::Range own = parallel::even_share(options_.H, rank, ranks);
+  options_.G = parallel::key_heads_of(options_.H, options_.G, rank, ranks).size();
+  options_.H = own.size();
+  if (!options_.slopes.empty())
+    options_.slopes = {options_.slopes.begin() + own.begin, options_.slopes.begin() + own.end};
   if (options_.use_qk_norm) {
     q_norm_ = &parameters(prefix + "q_norm.weight");
     k_norm_ = &parameters(prefix + "k_norm.weight");
@@ -90,24 +132,54 @@ MixerCache Mixer::make_cache(std::int64_t capacity, std::int64_t B, DType dtype,
 
 void Mixer::forward(TensorView y, TensorView x, const Sequence& sequence, Saved& saved,
                     MixerCache* cache, Stream& stream) const {
-  project(x, sequence, saved, stream);
+  const parallel::Gathered all = axes_->tensor.gather(x, stream);
+  project(all, sequence, saved, stream);
   mix(sequence, saved, cache, stream);
 
-  TensorView out = saved.o;
+  TensorView mixed = saved.o;
   if (o_norm_ != nullptr) {
-    saved.n = Tensor(stream, out.shape, out.dtype);
-    saved.o_inv_rms = Tensor(stream, {sequence.rows()}, wide_dtype(out.dtype));
-    kernels::rms_norm(saved.n, saved.o_inv_rms, out, o_norm_->weight, options_.eps, stream);
-    out = saved.n;
+    normalise_output(saved, stream);
+    mixed = saved.n;
   }
   if (gate_ != nullptr) {
-    saved.z = Tensor(stream, out.shape, out.dtype);
-    saved.y = Tensor(stream, out.shape, out.dtype);
-    kernels::linear(saved.z, x, gate_->weight, stream);
-    kernels::sigmoid_gate(saved.y, out, saved.z, stream);
-    out = saved.y;
+    saved.z = Tensor(stream, mixed.shape, mixed.dtype);
+    saved.y = Tensor(stream, mixed.shape, mixed.dtype);
+    kernels::linear(saved.z, all, gate_->weight, stream);
+    kernels::sigmoid_gate(saved.y, mixed, saved.z, stream);
+    mixed = saved.y;
   }
-  kernels::linear(y, out, o_proj_->weight, stream);
+  axes_->tensor.reduce_scatter(
+      y, [&](const TensorView& out) { kernels::linear(out, mixed, o_proj_->weight, stream); },
+      stream);
+}
+
+/// Over the heads of all ranks.
+void Mixer::normalise_output(Saved& saved, Stream& stream) const {
+  const TensorView o = saved.o;
+  saved.n = Tensor(stream, o.shape, o.dtype);
+  saved.o_inv_rms = Tensor(stream, {o.dim(0)}, wide_dtype(o.dtype));
+  Tensor sums;
+  kernels::SplitRows split;
+  if (axes_->tensor.size() > 1) {
+    sums = Tensor(stream, {o.dim(0)}, wide_dtype(o.dtype));
+    kernels::row_squares(sums, o, stream);
+    axes_->tensor.all_reduce(sums, comm::ReduceOp::kSum);
+    split = {sums, all_channels_};
+  }
+  kernels::rms_norm(saved.n, saved.o_inv_rms, o, o_norm_->weight, options_.eps, stream, split);
+}
+
+void Mixer::backward_output_norm(TensorView d_o, const Saved& saved, Stream& stream) const {
+  Tensor sums;
+  kernels::SplitRows split;
+  if (axes_->tensor.size() > 1) {
+    sums = Tensor(stream, {d_o.dim(0)}, wide_dtype(d_o.dtype));
+    kernels::row_dots(sums, d_o, saved.o, o_norm_->weight, stream);
+    axes_->tensor.all_reduce(sums, comm::ReduceOp::kSum);
+    split = {sums, all_channels_};
+  }
+  kernels::rms_norm_backward(d_o, o_norm_->grad, d_o, saved.o, o_norm_->weight, saved.o_inv_rms,
+                             /*accumulate=*/false, stream, split);
 }
 
 void Mixer::project(TensorView x, const Sequence& s, Saved& saved, Stream& stream) const {
@@ -139,105 +211,139 @@ void Mixer::project(TensorView x, const Sequence& s, Saved& saved, Stream& strea
     kernels::apply_rope(heads(saved.q, s, o.H, o.K), s.cos, s.sin, /*inverse=*/false, stream);
     kernels::apply_rope(heads(saved.k, s, o.G, o.K), s.cos, s.sin, /*inverse=*/false, stream);
   }
-  if (o.scaling.kind == LogitsScaling::Kind::kHype) {
-    kernels::scale_by_position(heads(saved.q, s, o.H, o.K), s.first_position, o.scaling.value,
+  if (o.scaling.kind != LogitsScaling::Kind::kHype) return;
+  const TensorView q = heads(saved.q, s, o.H, o.K);
+  for (const parallel::Fragment& f : s.fragments()) {
+    kernels::scale_by_position(q.slice(0, f.local_begin, f.local_end()), f.begin, o.scaling.value,
                                stream);
   }
 }
 
-void Mixer::mix(const Sequence& s, Saved& saved, MixerCache* cache, Stream& stream) const {
-  saved.o = Tensor(stream, {s.rows(), options_.H * options_.K}, saved.q.view().dtype);
-  if (options_.type == MixerType::kLightning) {
-    scan(s, saved, cache, stream);
-  } else {
-    attend(s, saved, cache, stream);
-  }
-  if (cache != nullptr) cache->length += s.T;
-}
-
-void Mixer::attend(const Sequence& s, Saved& saved, MixerCache* cache, Stream& stream) const {
+parallel::ContextAttentionCall Mixer::attention_call(const Sequence& s) const {
   const auto& o = options_;
   const double constant = o.scaling.kind == LogitsScaling::Kind::kConstant ? o.scaling.value : 1.0;
-  TensorView k = heads(saved.k, s, o.G, o.K);
-  TensorView v = heads(saved.v, s, o.G, o.K);
-  std::int64_t cached = 0;
-  if (cache != nullptr) {
-    cached = cache->length;
-    const std::int64_t end = cached + s.T;
-    copy(cache->k.view().slice(0, cached, end), k, stream);
-    copy(cache->v.view().slice(0, cached, end), v, stream);
-    k = cache->k.view().slice(0, 0, end);
-    v = cache->v.view().slice(0, 0, end);
-  }
-  saved.lse = Tensor(stream, {s.T, s.B, o.H}, wide_dtype(saved.q.view().dtype));
-  kernels::softmax_attention(heads(saved.o, s, o.H, o.K), saved.lse, heads(saved.q, s, o.H, o.K), k,
-                             v, scale_of(o) * constant, attention_mask(s, cached), stream);
+  return {axes_->attention, scale_of(o) * constant, s.document_start};
 }
 
-void Mixer::scan(const Sequence& s, Saved& saved, MixerCache* cache, Stream& stream) const {
+parallel::ContextLightningCall Mixer::lightning_call(const Sequence& s) const {
+  return {axes_->state, options_.slopes, scale_of(options_), s.document_start};
+}
+
+void Mixer::mix(const Sequence& s, Saved& saved, MixerCache* cache, Stream& stream) const {
   const auto& o = options_;
-  Tensor next;
-  if (cache != nullptr) next = Tensor(stream, cache->state.view().shape, cache->state.view().dtype);
-  kernels::lightning_attention(heads(saved.o, s, o.H, o.K), next, heads(saved.q, s, o.H, o.K),
-                               heads(saved.k, s, o.G, o.K), heads(saved.v, s, o.G, o.K),
-                               cache != nullptr ? cache->state.view() : TensorView{},
-                               lightning_options(o, s), stream);
-  if (cache != nullptr) cache->state = std::move(next);
+  const DType dtype = saved.q.view().dtype;
+  saved.o = Tensor(stream, {s.rows(), o.H * o.K}, dtype);
+  if (o.type == MixerType::kAttention)
+    saved.lse = Tensor(stream, {s.T, s.B, o.H}, wide_dtype(dtype));
+  if (cache != nullptr) return mix_cached(s, saved, *cache, stream);
+  const TensorView out = heads(saved.o, s, o.H, o.K), q = heads(saved.q, s, o.H, o.K);
+  const parallel::Gathered k = key_heads_.spread(heads(saved.k, s, o.G, o.K), stream);
+  const parallel::Gathered v = key_heads_.spread(heads(saved.v, s, o.G, o.K), stream);
+  const parallel::SequenceCut cut = cut_of(s);
+  if (o.type == MixerType::kAttention) {
+    parallel::context_attention(out, saved.lse, q, k, v, attention_call(s), cut, *axes_->context,
+                                stream);
+    return;
+  }
+  if (cut.ranks() > 1)
+    saved.states =
+        Tensor(stream, {std::ssize(s.fragments()), s.B, o.H, o.K, o.K}, wide_dtype(dtype));
+  parallel::context_lightning(out, saved.states, q, k, v, lightning_call(s), cut, *axes_->context,
+                              stream);
+}
+
+void Mixer::mix_cached(const Sequence& s, Saved& saved, MixerCache& cache, Stream& stream) const {
+  const auto& o = options_;
+  HALO_REQUIRE(axes_->tensor.size() == 1 && !s.cut,
+               "a cache belongs to a rank that computes alone");
+  const TensorView out = heads(saved.o, s, o.H, o.K), q = heads(saved.q, s, o.H, o.K);
+  const TensorView k = heads(saved.k, s, o.G, o.K), v = heads(saved.v, s, o.G, o.K);
+  if (o.type == MixerType::kLightning) {
+    Tensor next(stream, cache.state.view().shape, cache.state.view().dtype);
+    kernels::lightning_attention(out, next, q, k, v, cache.state,
+                                 {o.slopes, scale_of(o), s.document_start}, stream);
+    cache.state = std::move(next);
+  } else {
+    const std::int64_t end = cache.length + s.T;
+    copy(cache.k.view().slice(0, cache.length, end), k, stream);
+    copy(cache.v.view().slice(0, cache.length, end), v, stream);
+    kernels::softmax_attention(out, saved.lse, q, cache.k.view().slice(0, 0, end),
+                               cache.v.view().slice(0, 0, end), attention_call(s).scale,
+                               {cache.length, s.document_start}, stream);
+  }
+  cache.length += s.T;
 }
 
 void Mixer::backward(TensorView dx, TensorView dy, TensorView x, const Sequence& s, Saved& saved,
                      Stream& stream) const {
   const auto like = [&](const Tensor& t) { return Tensor(stream, t.view().shape, t.view().dtype); };
-  bool accumulate = false;
-  const auto add_input_gradient = [&](const Parameter* p, TensorView d_out) {
-    if (dx.empty()) return;
-    kernels::linear_backward_input(dx, d_out, p->weight, accumulate, stream);
-    accumulate = true;
-  };
-
   const TensorView mixed = o_norm_ != nullptr ? saved.n : saved.o;
   const TensorView out = gate_ != nullptr ? saved.y : mixed;
   Tensor d_o = like(saved.o);
-  kernels::linear_backward_input(d_o, dy, o_proj_->weight, /*accumulate=*/false, stream);
-  add_matrix_gradient(*o_proj_, dy, out, stream);
+  {
+    const parallel::Gathered dy_all = axes_->tensor.gather(dy, stream);
+    kernels::linear_backward_input(d_o, dy_all, o_proj_->weight, /*accumulate=*/false, stream);
+    add_matrix_gradient(*o_proj_, dy_all, out, stream);
+  }
+  const parallel::Gathered all = axes_->tensor.gather(x, stream);
   if (gate_ != nullptr) {
     kernels::sigmoid_gate_backward(d_o, saved.z, d_o, mixed, saved.z, stream);  // z becomes dz
-    add_matrix_gradient(*gate_, saved.z, x, stream);
-    add_input_gradient(gate_, saved.z);
+    add_matrix_gradient(*gate_, saved.z, all, stream);
   }
-  if (o_norm_ != nullptr) {
-    kernels::rms_norm_backward(d_o, o_norm_->grad, d_o, saved.o, o_norm_->weight, saved.o_inv_rms,
-                               /*accumulate=*/false, stream);
-  }
+  if (o_norm_ != nullptr) backward_output_norm(d_o, saved, stream);
   Tensor dq = like(saved.q), dk = like(saved.k), dv = like(saved.v);
   backward_mix(dq, dk, dv, d_o, s, saved, stream);
   backward_heads(dq, q_norm_, saved.q_projected, saved.q_inv_rms, s, stream);
   backward_heads(dk, k_norm_, saved.k_projected, saved.k_inv_rms, s, stream);
-  add_matrix_gradient(*q_proj_, dq, x, stream);
-  add_matrix_gradient(*k_proj_, dk, x, stream);
-  add_matrix_gradient(*v_proj_, dv, x, stream);
-  add_input_gradient(q_proj_, dq);
-  add_input_gradient(k_proj_, dk);
-  add_input_gradient(v_proj_, dv);
+  add_matrix_gradient(*q_proj_, dq, all, stream);
+  add_matrix_gradient(*k_proj_, dk, all, stream);
+  add_matrix_gradient(*v_proj_, dv, all, stream);
+  if (!dx.empty()) {
+    axes_->tensor.reduce_scatter(
+        dx,
+        [&](const TensorView& sums) {
+          bool accumulate = false;
+          const auto add = [&](const Parameter* p, const TensorView& d_out) {
+            kernels::linear_backward_input(sums, d_out, p->weight, accumulate, stream);
+            accumulate = true;
+          };
+          if (gate_ != nullptr) add(gate_, saved.z);
+          add(q_proj_, dq);
+          add(k_proj_, dk);
+          add(v_proj_, dv);
+        },
+        stream);
+  }
   saved = Saved();
 }
 
 void Mixer::backward_mix(TensorView dq, TensorView dk, TensorView dv, TensorView d_o,
                          const Sequence& s, const Saved& saved, Stream& stream) const {
   const auto& o = options_;
-  const TensorView q = heads(saved.q, s, o.H, o.K), k = heads(saved.k, s, o.G, o.K),
-                   v = heads(saved.v, s, o.G, o.K);
-  const TensorView dq4 = heads(dq, s, o.H, o.K), dk4 = heads(dk, s, o.G, o.K),
-                   dv4 = heads(dv, s, o.G, o.K);
+  const TensorView q = heads(saved.q, s, o.H, o.K), dq4 = heads(dq, s, o.H, o.K);
+  const TensorView dk4 = heads(dk, s, o.G, o.K), dv4 = heads(dv, s, o.G, o.K);
   const TensorView d_o4 = heads(d_o, s, o.H, o.K);
-  if (o.type == MixerType::kLightning) {
-    kernels::lightning_attention_backward({dq4, dk4, dv4, {}}, d_o4, {}, {q, k, v, {}},
-                                          lightning_options(o, s), stream);
-    return;
+  const parallel::Gathered k = key_heads_.spread(heads(saved.k, s, o.G, o.K), stream);
+  const parallel::Gathered v = key_heads_.spread(heads(saved.v, s, o.G, o.K), stream);
+  Tensor dk_spread, dv_spread;
+  if (!key_heads_.even()) {
+    dk_spread = Tensor(stream, k.view().shape, dk.dtype);
+    dv_spread = Tensor(stream, v.view().shape, dv.dtype);
   }
-  kernels::softmax_attention_backward({dq4, dk4, dv4}, d_o4,
-                                      {q, k, v, heads(saved.o, s, o.H, o.K), saved.lse},
-                                      scale_of(o), attention_mask(s, 0), stream);
+  const TensorView dk_out = key_heads_.even() ? dk4 : dk_spread.view();
+  const TensorView dv_out = key_heads_.even() ? dv4 : dv_spread.view();
+  const parallel::SequenceCut cut = cut_of(s);
+  if (o.type == MixerType::kLightning) {
+    parallel::context_lightning_backward({dq4, dk_out, dv_out}, d_o4, {q, k, v, saved.states},
+                                         lightning_call(s), cut, *axes_->context, stream);
+  } else {
+    parallel::context_attention_backward({dq4, dk_out, dv_out}, d_o4,
+                                         {q, k, v, heads(saved.o, s, o.H, o.K), saved.lse},
+                                         attention_call(s), cut, *axes_->context, stream);
+  }
+  if (key_heads_.even()) return;
+  key_heads_.collect(dk4, dk_out, stream);
+  key_heads_.collect(dv4, dv_out, stream);
 }
 
 void Mixer::backward_heads(TensorView d, const Parameter* norm, const Tensor& projected,

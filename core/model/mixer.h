@@ -1,8 +1,10 @@
 #pragma once
 #include <vector>
 
+#include "core/model/model_axes.h"
 #include "core/model/parameters.h"
 #include "core/model/sequence.h"
+#include "parallel/context_lightning.h"
 
 namespace halo::model {
 
@@ -29,22 +31,44 @@ struct MixerCache {
   std::int64_t length = 0;
 };
 
+/// Which of a rank's key heads each of its query heads reads. Where neighbours share key heads the runs are uneven, and
+/// kernels, which want them even, are given a key head for each query head.
+class KeyHeads {
+ public:
+  /// Of `queries` query heads over `keys` key heads, on a rank of the tensor axis.
+  KeyHeads(std::int64_t queries, std::int64_t keys, int rank, int ranks);
+
+  [[nodiscard]] bool even() const { return even_; }
+  /// (T, B, G, K) -> (T, B, H, K); x itself when the runs are even.
+  [[nodiscard]] parallel::Gathered spread(const TensorView& x, Stream& stream) const;
+  /// The gradient: dx (T, B, G, K) = sums of d (T, B, H, K) over the query heads of each key head.
+  void collect(const TensorView& dx, const TensorView& d, Stream& stream) const;
+
+ private:
+  std::vector<std::int64_t> read_;  // by query head
+  bool even_ = true;
+};
+
 class Mixer {
  public:
   /// Looks its weights up under `prefix` ("model.layers.3.self_attn."). The parameters must outlive the mixer.
-  Mixer(MixerOptions options, const ParameterLookup& parameters, const std::string& prefix);
+  Mixer(MixerOptions options, const ParameterLookup& parameters, const std::string& prefix,
+        const ModelAxes& axes);
 
-  /// What the backward pass needs, named.
+  /// What the backward pass needs, named: of all rows of the tensor axis, this rank's heads.
   struct Saved {
     Tensor q_projected, k_projected;  // before the norm of each head; empty without it
     Tensor q_inv_rms, k_inv_rms;
-    Tensor q, k, v;       // as mixed
-    Tensor o, lse;        // mixed; lse of softmax attention
+    Tensor q, k, v;  // as mixed
+    Tensor o, lse;   // mixed; lse of softmax attention
+    Tensor
+        states;  // lightning attention: before each fragment of this rank, when the context axis has several
     Tensor o_inv_rms, n;  // n: o after its norm; empty without it
     Tensor z, y;          // gate before its sigmoid, gated output; empty without a gate
   };
 
-  /// y (N, D) = mixer(x (N, D)), N = T * B. With a cache, the tokens follow those in it and join it.
+  /// y (N, D) = mixer(x (N, D)), this rank's rows of T * B. With a cache, which only a rank alone has, the tokens follow
+  /// those in it and join it.
   /// Source: oracle `attn_mixer`, `lightning_mixer`.
   void forward(TensorView y, TensorView x, const Sequence& sequence, Saved& saved,
                MixerCache* cache, Stream& stream) const;
@@ -62,15 +86,21 @@ class Mixer {
  private:
   void project(TensorView x, const Sequence& sequence, Saved& saved, Stream& stream) const;
   void mix(const Sequence& sequence, Saved& saved, MixerCache* cache, Stream& stream) const;
-  void attend(const Sequence& sequence, Saved& saved, MixerCache* cache, Stream& stream) const;
-  void scan(const Sequence& sequence, Saved& saved, MixerCache* cache, Stream& stream) const;
+  void mix_cached(const Sequence& sequence, Saved& saved, MixerCache& cache, Stream& stream) const;
+  void normalise_output(Saved& saved, Stream& stream) const;
+  void backward_output_norm(TensorView d_o, const Saved& saved, Stream& stream) const;
+  [[nodiscard]] parallel::ContextAttentionCall attention_call(const Sequence& sequence) const;
+  [[nodiscard]] parallel::ContextLightningCall lightning_call(const Sequence& sequence) const;
   void backward_mix(TensorView dq, TensorView dk, TensorView dv, TensorView d_o,
                     const Sequence& sequence, const Saved& saved, Stream& stream) const;
   /// Undoes rotation and norm in place: dq becomes the gradient of the projection's output.
   void backward_heads(TensorView dq, const Parameter* norm, const Tensor& projected,
                       const Tensor& inv_rms, const Sequence& sequence, Stream& stream) const;
 
-  MixerOptions options_;
+  const ModelAxes* axes_;
+  MixerOptions options_;  // H, G and slopes are this rank's
+  KeyHeads key_heads_;
+  std::int64_t all_channels_;  // H * K of all ranks
   const Parameter *q_proj_, *k_proj_, *v_proj_, *o_proj_;
   const Parameter *q_norm_ = nullptr, *k_norm_ = nullptr, *o_norm_ = nullptr, *gate_ = nullptr;
 };

@@ -1,4 +1,5 @@
 #pragma once
+#include "core/model/model_axes.h"
 #include "core/model/parameters.h"
 
 namespace halo::model {
@@ -7,17 +8,18 @@ namespace halo::model {
 class Mlp {
  public:
   /// Looks its weights up under `prefix` ("model.layers.3.mlp."). The parameters must outlive it.
-  Mlp(const ParameterLookup& parameters, const std::string& prefix);
+  Mlp(const ParameterLookup& parameters, const std::string& prefix, const ModelAxes& axes);
 
   struct Saved {
-    Tensor gate, up;  // (N, I) before the activation
+    Tensor gate, up;  // (all rows, this rank's channels) before the activation
   };
-  /// y (N, D) = mlp(x (N, D)).
+  /// y (N, D) = mlp(x (N, D)), this rank's rows of both.
   void forward(TensorView y, TensorView x, Saved& saved, Stream& stream) const;
   /// Adds the weights' gradients and writes dx (N, D). `saved` is used up.
   void backward(TensorView dx, TensorView dy, TensorView x, Saved& saved, Stream& stream) const;
 
  private:
+  const ModelAxes* axes_;
   const Parameter *gate_, *up_, *down_;
 };
 

@@ -1,6 +1,8 @@
 #include "core/model/parameters.h"
 
+#include <charconv>
 #include <cmath>
+#include <string_view>
 #include <utility>
 
 #include "core/base/rng.h"
@@ -13,11 +15,14 @@ constexpr std::int64_t kAlignment = 16;  // elements: 64 bytes of float32
 
 std::int64_t padded(std::int64_t n) { return (n + kAlignment - 1) / kAlignment * kAlignment; }
 
-ParameterSpec matrix(std::string name, std::int64_t rows, std::int64_t columns) {
-  return {std::move(name), {rows, columns}, {}};
+using parallel::Placement;
+
+ParameterSpec matrix(std::string name, std::int64_t rows, std::int64_t columns,
+                     const Placement& placement) {
+  return {std::move(name), {rows, columns}, {}, placement};
 }
-ParameterSpec norm(std::string name, std::int64_t n) {
-  return {std::move(name), {n}, {Initializer::Kind::kOnes, 1.0}};
+ParameterSpec norm(std::string name, std::int64_t n, const Placement& placement = {}) {
+  return {std::move(name), {n}, {Initializer::Kind::kOnes, 1.0}, placement};
 }
 
 /// Walks the elements of a slice in order with their index in the whole tensor (row-major).
@@ -45,62 +50,107 @@ std::vector<ParameterSpec> mixer_specs(const ModelConfig& c, int layer) {
   const bool lightning = c.mixer(layer) == MixerType::kLightning;
   const std::int64_t D = c.hidden_size;
   const std::int64_t K = lightning ? c.lightning_head_dim : c.head_dim;
-  const std::int64_t HK = K * (lightning ? c.lightning_nh : c.num_attention_heads);
+  const std::int64_t H = lightning ? c.lightning_nh : c.num_attention_heads;
+  const std::int64_t HK = K * H;
   const std::int64_t GK = K * (lightning ? c.lightning_nkv : c.num_key_value_heads);
+  const Placement heads = Placement::rows(K), keys = Placement::key_heads(K, H);
   const std::string p = mixer_prefix(layer);
-  std::vector<ParameterSpec> specs{matrix(p + "q_proj.weight", HK, D),
-                                   matrix(p + "k_proj.weight", GK, D),
-                                   matrix(p + "v_proj.weight", GK, D)};
+  std::vector<ParameterSpec> specs{matrix(p + "q_proj.weight", HK, D, heads),
+                                   matrix(p + "k_proj.weight", GK, D, keys),
+                                   matrix(p + "v_proj.weight", GK, D, keys)};
   if (!lightning || c.lightning_use_qk_norm) {
     specs.push_back(norm(p + "q_norm.weight", K));
     specs.push_back(norm(p + "k_norm.weight", K));
   }
-  if (lightning && c.lightning_use_output_norm) specs.push_back(norm(p + "o_norm.weight", HK));
+  if (lightning && c.lightning_use_output_norm)
+    specs.push_back(norm(p + "o_norm.weight", HK, heads));
   if (lightning && c.lightning_use_output_gate) {
     const double bound = 1.0 / std::sqrt(static_cast<double>(D));
-    specs.push_back({p + "z_proj.weight", {HK, D}, {Initializer::Kind::kUniform, bound}});
+    specs.push_back({p + "z_proj.weight", {HK, D}, {Initializer::Kind::kUniform, bound}, heads});
   }
-  if (!lightning && c.attn_use_output_gate) specs.push_back(matrix(p + "o_gate.weight", HK, D));
-  specs.push_back(matrix(p + "o_proj.weight", D, HK));
+  if (!lightning && c.attn_use_output_gate)
+    specs.push_back(matrix(p + "o_gate.weight", HK, D, heads));
+  specs.push_back(matrix(p + "o_proj.weight", D, HK, Placement::columns(K)));
   return specs;
 }
 
 std::vector<ParameterSpec> parameter_specs(const ModelConfig& c) {
+  return parameter_specs(c, {all_layers(c)});
+}
+
+std::vector<ParameterSpec> parameter_specs(const ModelConfig& c,
+                                           const std::vector<LayerRange>& ranges) {
   const std::int64_t D = c.hidden_size, I = c.intermediate_size;
-  std::vector<ParameterSpec> specs{matrix(kEmbedding, c.vocab_size, D)};
-  for (int layer = 0; layer < c.num_hidden_layers; ++layer) {
-    const std::string p = layer_prefix(layer);
-    specs.push_back(norm(p + "input_layernorm.weight", D));
-    for (ParameterSpec& spec : mixer_specs(c, layer)) specs.push_back(std::move(spec));
-    specs.push_back(norm(p + "post_attention_layernorm.weight", D));
-    specs.push_back(matrix(p + "mlp.gate_proj.weight", I, D));
-    specs.push_back(matrix(p + "mlp.up_proj.weight", I, D));
-    specs.push_back(matrix(p + "mlp.down_proj.weight", D, I));
+  std::vector<ParameterSpec> specs;
+  bool embedding = false;
+  const auto add_embedding = [&] {
+    if (!std::exchange(embedding, true))
+      specs.push_back(matrix(kEmbedding, c.vocab_size, D, Placement::rows()));
+  };
+  for (const LayerRange& range : ranges) {
+    if (range.begin == 0) add_embedding();
+    for (int layer = range.begin; layer < range.end; ++layer) {
+      const std::string p = layer_prefix(layer);
+      specs.push_back(norm(p + "input_layernorm.weight", D));
+      for (ParameterSpec& spec : mixer_specs(c, layer)) specs.push_back(std::move(spec));
+      specs.push_back(norm(p + "post_attention_layernorm.weight", D));
+      specs.push_back(matrix(p + "mlp.gate_proj.weight", I, D, Placement::rows()));
+      specs.push_back(matrix(p + "mlp.up_proj.weight", I, D, Placement::rows()));
+      specs.push_back(matrix(p + "mlp.down_proj.weight", D, I, Placement::columns()));
+    }
+    if (range.end < c.num_hidden_layers) continue;
+    specs.push_back(norm("model.norm.weight", D));
+    if (c.tie_word_embeddings)
+      add_embedding();
+    else
+      specs.push_back(matrix(kHead, c.vocab_size, D, Placement::rows()));
   }
-  specs.push_back(norm("model.norm.weight", D));
-  if (!c.tie_word_embeddings) specs.push_back(matrix(kHead, c.vocab_size, D));
   return specs;
 }
 
+parallel::Region held_region(const ParameterSpec& spec, const ParameterPlace& place) {
+  return parallel::held_region(spec.shape, spec.placement, place.tensor_rank, place.tensor_ranks);
+}
+
+parallel::Region counted_region(const ParameterSpec& spec, const ParameterPlace& place) {
+  parallel::Region region =
+      parallel::counted_region(spec.shape, spec.placement, place.tensor_rank, place.tensor_ranks);
+  const bool elsewhere =
+      spec.name == kEmbedding && place.embedding_at_both_ends && !place.is_first_stage;
+  if (elsewhere) region.shape[0] = 0;
+  return region;
+}
+
 ParameterSet::ParameterSet(Stream& stream, const std::vector<ParameterSpec>& specs, DType dtype,
-                           Use use) {
+                           Use use, const ParameterPlace& place) {
   std::int64_t total = 0;
-  for (const ParameterSpec& spec : specs) total += padded(spec.shape.elements());
+  for (const ParameterSpec& spec : specs)
+    total += padded(held_region(spec, place).shape.elements());
   weights_ = Tensor::zeros(stream, {total}, dtype);
   if (use == Use::kTrained) gradients_ = Tensor::zeros(stream, {total}, wide_dtype(dtype));
   if (use == Use::kTrained) clear_ = std::make_unique<bool[]>(specs.size());
   std::int64_t begin = 0;
   for (const ParameterSpec& spec : specs) {
-    const std::int64_t end = begin + spec.shape.elements();
+    const parallel::Region region = held_region(spec, place);
+    const std::int64_t end = begin + region.shape.elements();
     const auto part = [&](const Tensor& flat) {
-      return flat.empty() ? TensorView{} : flat.view().slice(0, begin, end).reshape(spec.shape);
+      return flat.empty() ? TensorView{} : flat.view().slice(0, begin, end).reshape(region.shape);
     };
     const bool fresh = index_.emplace(spec.name, parameters_.size()).second;
     HALO_REQUIRE(fresh, str("two parameters are named ", spec.name));
-    parameters_.push_back({spec.name, spec.shape, parallel::whole(spec.shape), spec.init,
-                           part(weights_), part(gradients_),
-                           clear_ == nullptr ? nullptr : &clear_[parameters_.size()]});
-    begin += padded(spec.shape.elements());
+    Parameter p;
+    p.name = spec.name;
+    p.global_shape = spec.shape;
+    p.region = region;
+    p.counted = counted_region(spec, place);
+    p.shared = parallel::is_shared(spec.shape, spec.placement, place.tensor_ranks);
+    p.at_both_ends = place.embedding_at_both_ends && spec.name == kEmbedding;
+    p.init = spec.init;
+    p.weight = part(weights_);
+    p.grad = part(gradients_);
+    p.grad_is_clear = clear_ == nullptr ? nullptr : &clear_[parameters_.size()];
+    parameters_.push_back(std::move(p));
+    begin += padded(region.shape.elements());
   }
 }
 
@@ -108,6 +158,22 @@ void add_matrix_gradient(const Parameter& p, TensorView d_out, TensorView in, St
   if (p.grad.empty()) return;
   const bool accumulate = !std::exchange(*p.grad_is_clear, false);
   kernels::linear_backward_weight(p.grad, d_out, in, accumulate, stream);
+}
+
+double parameter_elements(const std::vector<ParameterSpec>& specs) {
+  double n = 0;
+  for (const ParameterSpec& spec : specs) n += static_cast<double>(spec.shape.elements());
+  return n;
+}
+
+int layer_of(const Parameter& parameter) {
+  constexpr std::string_view kLayers = "model.layers.";
+  if (parameter.name == kEmbedding) return kEmbeddingLayer;
+  if (!parameter.name.starts_with(kLayers)) return kAfterLayers;
+  int layer = 0;
+  const char* const begin = parameter.name.data() + kLayers.size();
+  std::from_chars(begin, parameter.name.data() + parameter.name.size(), layer);
+  return layer;
 }
 
 void settle_gradient(const Parameter& p, Stream& stream) {
@@ -159,7 +225,7 @@ const Parameter& ParameterSet::at(const std::string& name) const {
 
 std::int64_t ParameterSet::count() const {
   std::int64_t n = 0;
-  for (const Parameter& p : parameters_) n += p.weight.size();
+  for (const Parameter& p : parameters_) n += p.global_shape.elements();
   return n;
 }
 

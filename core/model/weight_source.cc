@@ -1,5 +1,7 @@
 #include "core/model/weight_source.h"
 
+#include <set>
+
 #include "checkpoints/checkpoint_reader.h"
 #include "checkpoints/weight_files.h"
 
@@ -74,12 +76,14 @@ void load_parameters(const ParameterSet& parameters, const WeightSource& source)
   for (const Parameter& p : parameters.all()) load_parameter(p, source);
 }
 
-void replace_parameters(const ParameterSet& parameters, const WeightSource& source) {
+void replace_parameters(const ParameterSet& parameters, const std::vector<ParameterSpec>& all,
+                        const WeightSource& source) {
+  std::set<std::string> known;
+  for (const ParameterSpec& spec : all) known.insert(spec.name);
   for (const std::string& name : source.tensors()) {
-    const Parameter* p = parameters.find(name);
-    HALO_REQUIRE_INPUT(p != nullptr, str(source.name(), ": tensor ", name,
-                                         ": the model has no parameter of this name"));
-    load_parameter(*p, source);
+    HALO_REQUIRE_INPUT(known.contains(name), str(source.name(), ": tensor ", name,
+                                                 ": the model has no parameter of this name"));
+    if (const Parameter* p = parameters.find(name)) load_parameter(*p, source);
   }
 }
 

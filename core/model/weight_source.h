@@ -40,7 +40,9 @@ void load_parameter(const Parameter& parameter, const WeightSource& source,
                     const std::string& tensor);
 /// Reads every parameter of the set.
 void load_parameters(const ParameterSet& parameters, const WeightSource& source);
-/// Reads the parameters that the source has. Throws InputError when it names one that the set lacks.
-void replace_parameters(const ParameterSet& parameters, const WeightSource& source);
+/// Reads the parameters of the set that the source has. Throws InputError when it names one that is not among `all`, those
+/// of the whole model.
+void replace_parameters(const ParameterSet& parameters, const std::vector<ParameterSpec>& all,
+                        const WeightSource& source);
 
 }  // namespace halo::model

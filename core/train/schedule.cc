@@ -19,14 +19,4 @@ double lr_at(std::int64_t step, const LrSchedule& s) {
   return s.min_lr + (s.lr - s.min_lr) * f;
 }
 
-std::vector<Action> step_actions(int micro_batches, const StageActions& stage) {
-  std::vector<Action> actions;
-  for (int i = 0; i < micro_batches; ++i) {
-    if (stage.teacher_forward) actions.push_back({Action::Kind::kTeacherForward, i});
-    actions.push_back({Action::Kind::kForward, i});
-    if (stage.backward) actions.push_back({Action::Kind::kBackward, i});
-  }
-  return actions;
-}
-
 }  // namespace halo::train

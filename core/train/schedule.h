@@ -1,6 +1,5 @@
 #pragma once
 #include <cstdint>
-#include <vector>
 
 namespace halo::train {
 
@@ -16,20 +15,9 @@ struct LrSchedule {
 /// Source: oracle `lr_at`.
 [[nodiscard]] double lr_at(std::int64_t step, const LrSchedule& schedule);
 
-/// One thing a rank does for one micro-batch.
-struct Action {
-  enum class Kind : std::uint8_t { kTeacherForward, kForward, kBackward };
-  Kind kind = Kind::kForward;
-  int micro_batch = 0;
-  [[nodiscard]] bool operator==(const Action&) const = default;
-};
-
 /// What a stage asks of a step: whether there is a teacher whose pass comes first, and a separate backward pass.
 struct StageActions {
   bool teacher_forward = false;
   bool backward = true;
 };
-/// The actions of one step on a rank that holds all layers: T0 F0 B0 T1 F1 B1 ...
-[[nodiscard]] std::vector<Action> step_actions(int micro_batches, const StageActions& stage);
-
 }  // namespace halo::train

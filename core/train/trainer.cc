@@ -1,5 +1,6 @@
 #include "core/train/trainer.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -10,33 +11,88 @@ Trainer::Trainer(Stage& stage, const parallel::DeviceMesh& mesh, const TrainerOp
     : stage_(stage),
       mesh_(mesh),
       options_(options),
-      optimizer_(stage.trained(), mesh.gradient_comm(), options.adamw, stream) {}
+      optimizer_(stage.trained(), mesh, options.adamw, stream),
+      links_(mesh.comm(parallel::Axis::kPipeline)),
+      stream_(stream) {
+  hooks_.before_forward = [this](int layer) { optimizer_.wait_for_layer(layer); };
+  hooks_.after_backward = [this](int layer) {
+    if (completes_gradients_ && options_.overlap) optimizer_.layer_done(layer);
+  };
+  stage.set_hooks(&hooks_);
+}
 
+/// Every rank but those of the data axis sees the same tokens. On the meta device there are none, and one is as good.
 std::int64_t Trainer::global_tokens(std::span<const MicroBatch> batches) {
   std::int64_t tokens = 0;
-  for (const MicroBatch& batch : batches) tokens += stage_.counted_tokens(batch);
-  mesh_.gradient_comm().all_reduce(view(&tokens, {1}), comm::ReduceOp::kSum).wait();
+  const bool meta = stream_.device() == Device::kMeta;
+  if (meta) tokens = 1;
+  for (const MicroBatch& batch : batches) tokens += meta ? 0 : stage_.counted_tokens(batch);
+  mesh_.comm(parallel::Axis::kData).all_reduce(view(&tokens, {1}), comm::ReduceOp::kSum).wait();
   return tokens;
 }
 
-double Trainer::run(std::span<const MicroBatch> batches, std::int64_t tokens) {
-  const double gradient_scale = stage_.token_scale() / static_cast<double>(tokens);
-  double sum = 0.0;
-  for (const Action& action : step_actions(static_cast<int>(batches.size()), stage_.actions())) {
-    const MicroBatch& batch = batches[static_cast<std::size_t>(action.micro_batch)];
-    if (batch.B == 0) continue;
-    switch (action.kind) {
-      case Action::Kind::kTeacherForward:
-        stage_.teacher_forward(batch);
-        break;
-      case Action::Kind::kForward:
-        sum += stage_.forward(batch, gradient_scale);
-        break;
-      case Action::Kind::kBackward:
-        stage_.backward(batch);
-        break;
-    }
+double Trainer::act(const parallel::PipelineAction& action, const MicroBatch& batch, Pass pass,
+                    double gradient_scale) {
+  using Kind = parallel::PipelineAction::Kind;
+  const int layer_chunk = action.chunk * links_.stages() + links_.stage();
+  const int last = stage_.chunks() * links_.stages() - 1;
+  const bool backward = action.kind == Kind::kBackward;
+  const bool receives = layer_chunk != (backward ? last : 0);
+  const bool sends = layer_chunk != (backward ? 0 : last);
+  Tensor x;
+  if (receives)
+    x = links_.receive(action.kind, stage_.activation_shape(batch), stage_.trained().dtype(),
+                       stream_);
+  const double begin = Trace::now();
+  const double loss = work_on(action, batch, x, pass, gradient_scale);
+  if (trace_ != nullptr) trace_->add_work(to_string(action), begin, Trace::now());
+  if (sends) links_.send(action.kind, std::move(x));
+  return loss;
+}
+
+double Trainer::work_on(const parallel::PipelineAction& action, const MicroBatch& batch, Tensor& x,
+                        Pass pass, double gradient_scale) {
+  using Kind = parallel::PipelineAction::Kind;
+  if (action.kind == Kind::kTeacherForward) {
+    stage_.teacher_forward(batch, action.chunk, x);
+  } else if (action.kind == Kind::kBackward) {
+    stage_.backward(batch, action.chunk, x);
+  } else if (pass == Pass::kTraining) {
+    return stage_.forward(batch, action.chunk, x, gradient_scale);
+  } else {
+    return stage_.validation_forward(batch, action.chunk, x);
   }
+  return 0.0;
+}
+
+double Trainer::run(std::span<const MicroBatch> batches, Pass pass, double gradient_scale) {
+  parallel::PipelineShape shape;
+  shape.stages = links_.stages();
+  shape.chunks = stage_.chunks();
+  shape.micro_batches = static_cast<int>(batches.size());
+  shape.teacher = stage_.actions().teacher_forward;
+  shape.backward = stage_.actions().backward && pass == Pass::kTraining;
+  const auto lists = parallel::pipeline_schedule(shape);
+  const auto& list = lists[static_cast<std::size_t>(links_.stage())];
+  const auto batch_of = [&](const parallel::PipelineAction& action) -> const MicroBatch& {
+    return batches[static_cast<std::size_t>(action.micro_batch)];
+  };
+  // Per chunk, the last action that adds to gradients.
+  using Kind = parallel::PipelineAction::Kind;
+  const Kind adding = stage_.actions().backward ? Kind::kBackward : Kind::kForward;
+  std::vector<std::size_t> last(static_cast<std::size_t>(shape.chunks), list.size());
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    if (list[i].kind == adding && batch_of(list[i]).B > 0)
+      last[static_cast<std::size_t>(list[i].chunk)] = i;
+  }
+  double sum = 0.0;
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    completes_gradients_ =
+        pass == Pass::kTraining && last[static_cast<std::size_t>(list[i].chunk)] == i;
+    if (batch_of(list[i]).B > 0) sum += act(list[i], batch_of(list[i]), pass, gradient_scale);
+  }
+  completes_gradients_ = false;
+  links_.finish();
   return sum;
 }
 
@@ -46,14 +102,17 @@ StepStats Trainer::step(std::int64_t step, std::span<const MicroBatch> batches, 
   stats.lr = lr_at(step, options_.schedule);
   HALO_REQUIRE(stats.tokens > 0, str("step ", step, " has no token that counts in the loss"));
   optimizer_.zero_gradients();
-  const double sum = run(batches, stats.tokens);
+  const double sum =
+      run(batches, Pass::kTraining, stage_.token_scale() / static_cast<double>(stats.tokens));
+  const double reduce = Trace::now();
   optimizer_.reduce_gradients();
+  if (trace_ != nullptr) trace_->add_work("reduce gradients", reduce, Trace::now());
   if (on_gradients) on_gradients(step);
 
   const double squares = optimizer_.sum_of_squares();
   const std::int64_t nonfinite = std::isfinite(squares) ? 0 : optimizer_.nonfinite_gradients();
   std::array<double, 4> totals{sum, squares, static_cast<double>(nonfinite), stop ? 1.0 : 0.0};
-  mesh_.gradient_comm().all_reduce(view(totals.data(), {4}), comm::ReduceOp::kSum).wait();
+  mesh_.world().all_reduce(view(totals.data(), {4}), comm::ReduceOp::kSum).wait();
   stats.loss = totals[0] * stage_.token_scale() / static_cast<double>(stats.tokens);
   stats.grad_norm = std::sqrt(totals[1]);
   stats.stop = totals[3] > 0;
@@ -63,21 +122,18 @@ StepStats Trainer::step(std::int64_t step, std::span<const MicroBatch> batches, 
                    "or look at the data"));
   const double clip =
       options_.grad_clip > 0 ? std::min(1.0, options_.grad_clip / (stats.grad_norm + 1e-6)) : 1.0;
+  const double update = Trace::now();
   optimizer_.update(stats.lr, clip);
+  if (!options_.overlap) optimizer_.wait_for_weights();
+  if (trace_ != nullptr) trace_->add_work("update", update, Trace::now());
   return stats;
 }
 
 double Trainer::validation_loss(std::span<const MicroBatch> batches) {
-  LossSum total;
-  for (const MicroBatch& batch : batches) {
-    if (batch.B == 0) continue;
-    const LossSum part = stage_.validation_loss(batch);
-    total.sum += part.sum;
-    total.tokens += part.tokens;
-  }
-  std::array<double, 2> sums{total.sum, static_cast<double>(total.tokens)};
-  mesh_.gradient_comm().all_reduce(view(sums.data(), {2}), comm::ReduceOp::kSum).wait();
-  return sums[0] * stage_.token_scale() / sums[1];
+  const std::int64_t tokens = global_tokens(batches);
+  double sum = run(batches, Pass::kValidation, 0.0);
+  mesh_.world().all_reduce(view(&sum, {1}), comm::ReduceOp::kSum).wait();
+  return sum * stage_.token_scale() / static_cast<double>(tokens);
 }
 
 }  // namespace halo::train

@@ -5,7 +5,9 @@
 #include "core/train/optimizer.h"
 #include "core/train/schedule.h"
 #include "core/train/stage.h"
+#include "core/train/trace.h"
 #include "parallel/device_mesh.h"
+#include "parallel/pipeline_links.h"
 
 namespace halo::train {
 
@@ -13,6 +15,8 @@ struct TrainerOptions {
   LrSchedule schedule;
   AdamWOptions adamw;
   double grad_clip = 1.0;  // largest global gradient norm; 0: none
+  bool overlap =
+      true;  // sums gradients during backward and gathers weights during the next forward pass
 };
 
 struct StepStats {
@@ -30,6 +34,10 @@ class Trainer {
   Trainer(Stage& stage, const parallel::DeviceMesh& mesh, const TrainerOptions& options,
           Stream& stream);
 
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
+  ~Trainer() { stage_.set_hooks(nullptr); }
+
   /// One step on this rank's micro-batches; collective. `stop` asks all ranks to end after this step.
   /// Throws Error naming the step when the loss or a gradient is not finite: the weights are then as before it.
   StepStats step(std::int64_t step, std::span<const MicroBatch> batches, bool stop);
@@ -37,17 +45,32 @@ class Trainer {
   [[nodiscard]] double validation_loss(std::span<const MicroBatch> batches);
 
   [[nodiscard]] ShardedAdamW& optimizer() { return optimizer_; }
+  /// Takes down when passes and updates begin and end; null: nobody does. Must outlive the steps.
+  void set_trace(Trace* trace) { trace_ = trace; }
   /// Called with the step after its gradients were reduced and before they are clipped.
   std::function<void(std::int64_t step)> on_gradients;
 
  private:
-  double run(std::span<const MicroBatch> batches, std::int64_t global_tokens);
+  enum class Pass : std::uint8_t { kTraining, kValidation };
+  /// This rank's part of the pipeline; returns its share of the sum of the loss.
+  double run(std::span<const MicroBatch> batches, Pass pass, double gradient_scale);
+  double act(const parallel::PipelineAction& action, const MicroBatch& batch, Pass pass,
+             double gradient_scale);
+  /// The action's own work on what was received; x becomes what is sent.
+  double work_on(const parallel::PipelineAction& action, const MicroBatch& batch, Tensor& x,
+                 Pass pass, double gradient_scale);
   [[nodiscard]] std::int64_t global_tokens(std::span<const MicroBatch> batches);
 
   Stage& stage_;
   const parallel::DeviceMesh& mesh_;
   TrainerOptions options_;
   ShardedAdamW optimizer_;
+  parallel::PipelineLinks links_;
+  Stream& stream_;
+  Trace* trace_ = nullptr;
+  model::LayerHooks hooks_;
+  bool completes_gradients_ =
+      false;  // the pass under way is the last to add to its chunk's gradients
 };
 
 }  // namespace halo::train

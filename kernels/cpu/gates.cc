@@ -27,6 +27,22 @@ void for_each_element(const TensorView& like, std::int64_t cost, Stream& stream,
                  [&](std::int64_t, std::int64_t begin, std::int64_t end) { body(begin, end); });
 }
 
+/// y = f(a, b).
+template <class Function>
+void elementwise(const TensorView& y, const TensorView& a, const TensorView& b, Stream& stream,
+                 Function f) {
+  dispatch_cpu_float(a.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    auto* const out = y.as<T>();
+    const auto* const left = a.as<T>();
+    const auto* const right = b.as<T>();
+    for_each_element(y, 1, stream, [=](std::int64_t begin, std::int64_t end) {
+#pragma omp simd
+      for (std::int64_t i = begin; i < end; ++i) out[i] = f(left[i], right[i]);
+    });
+  });
+}
+
 }  // namespace
 
 void swiglu(TensorView y, TensorView gate, TensorView up, Stream& stream) {
@@ -110,16 +126,11 @@ void sigmoid_gate_backward(TensorView dx, TensorView dz, TensorView dy, TensorVi
 }
 
 void add(TensorView y, TensorView a, TensorView b, Stream& stream) {
-  dispatch_cpu_float(a.dtype, [&](auto zero) {
-    using T = decltype(zero);
-    auto* const out = y.as<T>();
-    const auto* const left = a.as<T>();
-    const auto* const right = b.as<T>();
-    for_each_element(y, 1, stream, [=](std::int64_t begin, std::int64_t end) {
-#pragma omp simd
-      for (std::int64_t i = begin; i < end; ++i) out[i] = left[i] + right[i];
-    });
-  });
+  elementwise(y, a, b, stream, [](auto left, auto right) { return left + right; });
+}
+
+void multiply(TensorView y, TensorView a, TensorView b, Stream& stream) {
+  elementwise(y, a, b, stream, [](auto left, auto right) { return left * right; });
 }
 
 }  // namespace halo::kernels::cpu

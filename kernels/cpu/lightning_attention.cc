@@ -25,7 +25,9 @@ class Forward {
 
   void run() {
     if (chunks_.walked_by(B_ * H_)) {
-      stream_.parallel_each(B_ * H_, [&](std::int64_t i) { walk(i / H_, i % H_); });
+      each_with_workspace<T>(
+          stream_, B_ * H_, Rows::elements(K_) + K_ * K_,
+          [&](std::int64_t i, Workspace<T>& memory) { walk(i / H_, i % H_, memory); });
     } else {
       by_chunks();
     }
@@ -34,11 +36,10 @@ class Forward {
  private:
   /// The dense rows of one chunk and room for what is made of them.
   struct Rows {
-    Workspace<T> memory;
     T *q, *k, *v, *decayed, *products;
-    Rows(Stream& stream, std::int64_t K)
-        : memory(stream, kChunk * (4 * K + kChunk)),
-          q(memory.take(kChunk * K)),
+    static std::int64_t elements(std::int64_t K) { return kChunk * (4 * K + kChunk); }
+    Rows(Workspace<T>& memory, std::int64_t K)
+        : q(memory.take(kChunk * K)),
           k(memory.take(kChunk * K)),
           v(memory.take(kChunk * K)),
           decayed(memory.take(kChunk * K)),
@@ -51,9 +52,8 @@ class Forward {
   }
 
   /// One head along its chunks, with one state.
-  void walk(std::int64_t b, std::int64_t h) {
-    Rows rows(stream_, K_);
-    Workspace<T> memory(stream_, K_ * K_);
+  void walk(std::int64_t b, std::int64_t h, Workspace<T>& memory) {
+    Rows rows(memory, K_);
     T* state = memory.take(K_ * K_);
     read_state(state, x_.state_in, b, h, K_);
     for (std::int64_t c = 0; c < chunks_.count(); ++c) {
@@ -71,10 +71,13 @@ class Forward {
     const std::int64_t n = chunks_.count(), size = K_ * K_;
     const Tensor states(stream_, {B_ * H_, n + 1, size}, x_.q.dtype);
     T* all = states.view().template as<T>();
-    stream_.parallel_each(B_ * H_ * n, [&](std::int64_t i) {
+    const auto each_chunk = [&](auto&& body) {
+      each_with_workspace<T>(stream_, B_ * H_ * n, Rows::elements(K_), body);
+    };
+    each_chunk([&](std::int64_t i, Workspace<T>& memory) {
       const std::int64_t b = i / n / H_, h = i / n % H_;
       Chunk own = chunks_.at(b, i % n);
-      Rows rows(stream_, K_);
+      Rows rows(memory, K_);
       gather_keys(rows, own, h);
       T* after = all + (i / n * (n + 1) + i % n + 1) * size;
       std::fill_n(after, size, T{0});
@@ -91,10 +94,10 @@ class Forward {
       }
       write_state(state_out_, i / H_, i % H_, state, K_);
     });
-    stream_.parallel_each(B_ * H_ * n, [&](std::int64_t i) {
+    each_chunk([&](std::int64_t i, Workspace<T>& memory) {
       const std::int64_t b = i / n / H_, h = i / n % H_;
       const Chunk chunk = chunks_.at(b, i % n);
-      Rows rows(stream_, K_);
+      Rows rows(memory, K_);
       gather_keys(rows, chunk, h);
       write_output(rows, chunk, h, all + (i / n * (n + 1) + i % n) * size);
     });

@@ -30,7 +30,9 @@ class Backward {
 
   void run() {
     if (chunks_.walked_by(B_ * G_)) {
-      stream_.parallel_each(B_ * G_, [&](std::int64_t i) { walk(i / G_, i % G_); });
+      each_with_workspace<T>(
+          stream_, B_ * G_, Rows::elements(K_) + H_ / G_ * (n_ + 1) * K_ * K_,
+          [&](std::int64_t i, Workspace<T>& memory) { walk(i / G_, i % G_, memory); });
     } else {
       by_chunks();
     }
@@ -40,18 +42,20 @@ class Backward {
   void by_chunks() {
     before_ = Tensor(stream_, {B_ * H_, n_ + 1, K_ * K_}, x_.q.dtype);
     after_ = Tensor(stream_, {B_ * H_, n_ + 1, K_ * K_}, x_.q.dtype);
-    stream_.parallel_each(B_ * G_ * n_, [&](std::int64_t i) { contribute(i / n_, i % n_); });
+    const auto each_chunk = [&](auto&& body) {
+      each_with_workspace<T>(stream_, B_ * G_ * n_, Rows::elements(K_), body);
+    };
+    each_chunk([&](std::int64_t i, Workspace<T>& memory) { contribute(i / n_, i % n_, memory); });
     stream_.parallel_each(B_ * H_, [&](std::int64_t i) { sum_states(i / H_, i % H_); });
-    stream_.parallel_each(B_ * G_ * n_, [&](std::int64_t i) { write_chunk(i / n_, i % n_); });
+    each_chunk([&](std::int64_t i, Workspace<T>& memory) { write_chunk(i / n_, i % n_, memory); });
   }
 
   /// The dense rows of one chunk of one key/value head, and of one of its query heads at a time.
   struct Rows {
-    Workspace<T> memory;
     T *q, *d_o, *decayed_do, *dq, *k, *v, *dk, *dv, *decayed, *products, *dproducts;
-    Rows(Stream& stream, std::int64_t K)
-        : memory(stream, kChunk * (9 * K + 2 * kChunk)),
-          q(memory.take(kChunk * K)),
+    static std::int64_t elements(std::int64_t K) { return kChunk * (9 * K + 2 * kChunk); }
+    Rows(Workspace<T>& memory, std::int64_t K)
+        : q(memory.take(kChunk * K)),
           d_o(memory.take(kChunk * K)),
           decayed_do(memory.take(kChunk * K)),
           dq(memory.take(kChunk * K)),
@@ -76,10 +80,9 @@ class Backward {
 
   /// One key/value head: the states before its chunks, then from the last chunk to the first all gradients, with the
   /// gradient of the state after the chunk at hand.
-  void walk(std::int64_t b, std::int64_t g) {
+  void walk(std::int64_t b, std::int64_t g, Workspace<T>& memory) {
     const std::int64_t R = H_ / G_, size = K_ * K_;
-    Rows rows(stream_, K_);
-    Workspace<T> memory(stream_, R * (n_ + 1) * size);
+    Rows rows(memory, K_);
     T* const states = memory.take(R * n_ * size);
     T* const dstates = memory.take(R * size);
     for (std::int64_t r = 0; r < R; ++r) {
@@ -113,10 +116,10 @@ class Backward {
 
   /// before[c + 1] = the state that chunk c alone makes; after[c] = the gradient that chunk c alone gives to the state
   /// before it. sum_states makes of them the state before chunk c and the gradient of the state before chunk c.
-  void contribute(std::int64_t group, std::int64_t c) {
+  void contribute(std::int64_t group, std::int64_t c, Workspace<T>& memory) {
     const std::int64_t b = group / G_, g = group % G_;
     const Chunk chunk = chunks_.at(b, c);
-    Rows rows(stream_, K_);
+    Rows rows(memory, K_);
     gather_keys(rows, chunk, g);
     for (std::int64_t h = g * H_ / G_; h < (g + 1) * H_ / G_; ++h) {
       T* state = at(before_, b, h, c + 1);
@@ -144,10 +147,10 @@ class Backward {
     write_state(gradients_.dstate_in, b, h, at(after_, b, h, 0), K_);
   }
 
-  void write_chunk(std::int64_t group, std::int64_t c) {
+  void write_chunk(std::int64_t group, std::int64_t c, Workspace<T>& memory) {
     const std::int64_t b = group / G_, g = group % G_;
     const Chunk chunk = chunks_.at(b, c);
-    Rows rows(stream_, K_);
+    Rows rows(memory, K_);
     begin_keys(rows, chunk, g);
     for (std::int64_t h = g * H_ / G_; h < (g + 1) * H_ / G_; ++h)
       write_query_head(rows, chunk, h, at(before_, b, h, c), at(after_, b, h, c + 1));

@@ -6,6 +6,7 @@
 
 #include "core/base/tensor.h"
 #include "kernels/cpu/head_rows.h"
+#include "kernels/cpu/workspace.h"
 #include "kernels/lightning_attention.h"
 #include "kernels/matmul.h"
 
@@ -66,23 +67,6 @@ class Chunks {
   }
   std::int64_t T_;
   TensorView document_start_;
-};
-
-/// Temporaries of one piece of work, taken from one block of memory.
-template <class T>
-class Workspace {
- public:
-  Workspace(Stream& stream, std::int64_t elements) : memory_(stream, {elements}, dtype_of<T>()) {}
-  [[nodiscard]] T* take(std::int64_t elements) {
-    HALO_REQUIRE(used_ + elements <= memory_.view().size(), "workspace too small");
-    T* part = static_cast<T*>(memory_.view().data) + used_;
-    used_ += elements;
-    return part;
-  }
-
- private:
-  Tensor memory_;
-  std::int64_t used_ = 0;
 };
 
 /// a (count, count) holds products of tokens i and j; multiplies them by e^(-slope (i - j)) and clears what i does not

@@ -21,7 +21,23 @@ struct Rows {
   const T* weight;
   const Wide<T>* inv_rms;
   std::int64_t D;
+  const Wide<T>* dots;    // of whole rows; null: of these
+  std::int64_t channels;  // of a whole row
 };
+
+template <class T>
+Wide<T> squares_of(const T* row, std::int64_t D) {
+  return sum_of<Wide<T>>(D, [=](std::int64_t d) { return row[d] * row[d]; });
+}
+template <class T>
+Wide<T> dot_of(const T* dy, const T* x, const T* weight, std::int64_t D) {
+  return sum_of<Wide<T>>(D, [=](std::int64_t d) { return dy[d] * weight[d] * x[d]; });
+}
+
+template <class T>
+const Wide<T>* sums_or_null(const SplitRows& split) {
+  return split.sums.empty() ? nullptr : split.sums.template as<Wide<T>>();
+}
 
 /// dx of row n, and its share of the weight's gradient where `dweight` is not null.
 template <class T>
@@ -35,8 +51,9 @@ void backward_row(T* dx, Wide<T>* dweight, const Rows<T>& rows, std::int64_t n, 
 #pragma omp simd
     for (std::int64_t d = 0; d < D; ++d) dweight[d] += dy[d] * (x[d] * scale);
   }
-  const auto dot = sum_of<Wide<T>>(D, [=](std::int64_t d) { return dy[d] * weight[d] * x[d]; });
-  const Wide<T> mean = dot * scale / static_cast<Wide<T>>(D);  // of dy * weight * x / rms
+  const Wide<T> dot = rows.dots != nullptr ? rows.dots[n] : dot_of(dy, x, weight, D);
+  const Wide<T> mean =
+      dot * scale / static_cast<Wide<T>>(rows.channels);  // of dy * weight * x / rms
   if (accumulate) {
 #pragma omp simd
     for (std::int64_t d = 0; d < D; ++d) dx[d] += scale * (dy[d] * weight[d] - x[d] * scale * mean);
@@ -79,22 +96,48 @@ void add_blocks(Wide<T>* dweight, Wide<T>* sums, std::int64_t blocks, std::int64
 
 }  // namespace
 
-void rms_norm(TensorView y, TensorView inv_rms, TensorView x, TensorView weight, double eps,
-              Stream& stream) {
+void row_squares(TensorView sums, TensorView x, Stream& stream) {
   const std::int64_t N = x.dim(0), D = x.dim(1);
+  dispatch_cpu_float(x.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    auto* const to = sums.as<Wide<T>>();
+    const auto* const from = x.as<T>();
+    stream.parallel_for(N, D, [=](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t n = begin; n < end; ++n) to[n] = squares_of(from + n * D, D);
+    });
+  });
+}
+
+void row_dots(TensorView sums, TensorView dy, TensorView x, TensorView weight, Stream& stream) {
+  const std::int64_t N = x.dim(0), D = x.dim(1);
+  dispatch_cpu_float(x.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    auto* const to = sums.as<Wide<T>>();
+    const auto *const d = dy.as<T>(), *const from = x.as<T>(), *const w = weight.as<T>();
+    stream.parallel_for(N, 2 * D, [=](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t n = begin; n < end; ++n) to[n] = dot_of(d + n * D, from + n * D, w, D);
+    });
+  });
+}
+
+void rms_norm(TensorView y, TensorView inv_rms, TensorView x, TensorView weight, double eps,
+              Stream& stream, const SplitRows& split) {
+  const std::int64_t N = x.dim(0), D = x.dim(1);
+  const std::int64_t channels = split.sums.empty() ? D : split.channels;
   dispatch_cpu_float(x.dtype, [&](auto zero) {
     using T = decltype(zero);
     auto* const to = y.as<T>();
     auto* const scales = inv_rms.as<Wide<T>>();
     const auto* const from = x.as<T>();
     const auto* const w = weight.as<T>();
+    const auto* const sums = sums_or_null<T>(split);
     stream.parallel_for(N, 2 * D, [=](std::int64_t begin, std::int64_t end) {
       for (std::int64_t n = begin; n < end; ++n) {
         const T* row = from + n * D;
         T* out = to + n * D;
-        const auto squares = sum_of<Wide<T>>(D, [=](std::int64_t d) { return row[d] * row[d]; });
+        const Wide<T> squares = sums != nullptr ? sums[n] : squares_of(row, D);
         const Wide<T> scale =
-            1 / std::sqrt(squares / static_cast<Wide<T>>(D) + static_cast<Wide<T>>(eps));
+            1 / std::sqrt(squares / static_cast<Wide<T>>(channels) + static_cast<Wide<T>>(eps));
         scales[n] = scale;
 #pragma omp simd
         for (std::int64_t d = 0; d < D; ++d) out[d] = row[d] * scale * w[d];
@@ -104,11 +147,18 @@ void rms_norm(TensorView y, TensorView inv_rms, TensorView x, TensorView weight,
 }
 
 void rms_norm_backward(TensorView dx, TensorView dweight, TensorView dy, TensorView x,
-                       TensorView weight, TensorView inv_rms, bool accumulate, Stream& stream) {
+                       TensorView weight, TensorView inv_rms, bool accumulate, Stream& stream,
+                       const SplitRows& split) {
   const std::int64_t N = x.dim(0), D = x.dim(1);
   dispatch_cpu_float(x.dtype, [&](auto zero) {
     using T = decltype(zero);
-    const Rows<T> rows{dy.as<T>(), x.as<T>(), weight.as<T>(), inv_rms.as<Wide<T>>(), D};
+    const Rows<T> rows{dy.as<T>(),
+                       x.as<T>(),
+                       weight.as<T>(),
+                       inv_rms.as<Wide<T>>(),
+                       D,
+                       sums_or_null<T>(split),
+                       split.sums.empty() ? D : split.channels};
     const std::int64_t tiles = (N + kTileRows - 1) / kTileRows;
     const std::int64_t blocks = std::min(kMaxBlocks, tiles);
     Tensor memory;

@@ -7,6 +7,7 @@
 #include "kernels/cpu/loops.h"
 #include "kernels/cpu/softmax_attention_blocks.h"
 #include "kernels/cpu/vector_math.h"
+#include "kernels/cpu/workspace.h"
 #include "kernels/matmul.h"
 
 namespace halo::kernels::cpu {
@@ -67,48 +68,50 @@ class PackedKeys {
 template <class T>
 class QueryBlock {
  public:
-  QueryBlock(const TensorView& q, const HeadRows& rows, double scale, Stream& stream)
+  QueryBlock(const TensorView& q, const HeadRows& rows, double scale, Workspace<T>& memory)
       : rows_(rows),
         K_(q.dim(3)),
         scale_(static_cast<T>(scale)),
-        q_(stream, {rows.rows(), K_}, q.dtype),
-        o_(stream, {rows.rows(), K_}, q.dtype),
-        p_(stream, {rows.rows(), kKeyBlock}, q.dtype),
-        max_(stream, {rows.rows()}, q.dtype),
-        sum_(stream, {rows.rows()}, q.dtype) {
-    gather(q_.view().template as<T>(), q, rows);
-    std::fill_n(o_.view().template as<T>(), rows.rows() * K_, T{0});
-    std::fill_n(sum_.view().template as<T>(), rows.rows(), T{0});
-    std::fill_n(max_.view().template as<T>(), rows.rows(), kMinusInfinity<T>);
+        q_(memory.take(rows.rows() * K_)),
+        o_(memory.take(rows.rows() * K_)),
+        p_(memory.take(rows.rows() * kKeyBlock)),
+        max_(memory.take(rows.rows())),
+        sum_(memory.take(rows.rows())) {
+    gather(q_, q, rows);
+    std::fill_n(o_, rows.rows() * K_, T{0});
+    std::fill_n(sum_, rows.rows(), T{0});
+    std::fill_n(max_, rows.rows(), kMinusInfinity<T>);
+  }
+  /// Elements of memory that a block of so many rows takes.
+  static std::int64_t elements(std::int64_t rows, std::int64_t K) {
+    return rows * (2 * K + kKeyBlock + 2);
   }
 
   /// Adds the keys of `range`, at most kKeyBlock of them.
   void attend(KeyRows<T> k, KeyRows<T> v, const KeyRange& range, const VisibleKeys& visible) {
     const std::int64_t n = range.end - range.begin, M = rows_.rows();
-    T* p = p_.view().template as<T>();
-    matmul_block(MatmulBlock<T>{M, n, K_, q_.view().template as<T>(), K_, false,
-                                k.data + range.begin * k.stride, k.stride, true, p, n, scale_, 0});
+    matmul_block(MatmulBlock<T>{M, n, K_, q_, K_, false, k.data + range.begin * k.stride, k.stride,
+                                true, p_, n, scale_, 0});
     for (std::int64_t m = 0; m < M; ++m) {
       const std::int64_t t = rows_.begin + m % rows_.count;
       const KeyRange seen = visible.of(t, rows_.batch).within(range);
-      update_row(m, p + m * n, n, {seen.begin - range.begin, seen.end - range.begin});
+      update_row(m, p_ + m * n, n, {seen.begin - range.begin, seen.end - range.begin});
     }
-    matmul_block(MatmulBlock<T>{M, K_, n, p, n, false, v.data + range.begin * v.stride, v.stride,
-                                false, o_.view().template as<T>(), K_, 1, 1});
+    matmul_block(MatmulBlock<T>{M, K_, n, p_, n, false, v.data + range.begin * v.stride, v.stride,
+                                false, o_, K_, 1, 1});
   }
 
   void write(const TensorView& o, const TensorView& lse) const {
-    T* values = o_.view().template as<T>();
     for (std::int64_t m = 0; m < rows_.rows(); ++m) {
-      const T sum = sum_.view().template as<T>()[m], max = max_.view().template as<T>()[m];
+      const T sum = sum_[m], max = max_[m];
       const bool blind = sum == 0;  // saw no key, as the largest logit adds 1
       const T factor = blind ? T{0} : 1 / sum;
-      for (std::int64_t i = 0; i < K_; ++i) values[m * K_ + i] *= factor;
+      for (std::int64_t i = 0; i < K_; ++i) o_[m * K_ + i] *= factor;
       const std::int64_t t = rows_.begin + m % rows_.count;
       const std::int64_t h = rows_.first_head + m / rows_.count;
       *head_row<T>(lse, t, rows_.batch, h) = blind ? kMinusInfinity<T> : max + std::log(sum);
     }
-    scatter(o, rows_, values);
+    scatter(o, rows_, o_);
   }
 
  private:
@@ -118,12 +121,12 @@ class QueryBlock {
       std::fill_n(p, n, T{0});
       return;
     }
-    T& max = max_.view().template as<T>()[m];
-    T& sum = sum_.view().template as<T>()[m];
+    T& max = max_[m];
+    T& sum = sum_[m];
     const T block_max = max_of(p + seen.begin, seen.end - seen.begin);
     if (block_max > max) {
       const T shrink = std::exp(max - block_max);
-      T* o = o_.view().template as<T>() + m * K_;
+      T* o = o_ + m * K_;
       for (std::int64_t i = 0; i < K_; ++i) o[i] *= shrink;
       sum *= shrink;
       max = block_max;
@@ -136,7 +139,7 @@ class QueryBlock {
   HeadRows rows_;
   std::int64_t K_;
   T scale_;
-  Tensor q_, o_, p_, max_, sum_;
+  T *q_, *o_, *p_, *max_, *sum_;
 };
 
 template <class T>
@@ -147,16 +150,18 @@ void attention(const TensorView& o, const TensorView& lse, const TensorView& q, 
   const bool pack = q.dim(0) >= 32;
   const PackedKeys<T> keys(k, pack, stream), values(v, pack, stream);
   const std::int64_t groups = q.dim(1) * k.dim(2);
-  stream.parallel_each(groups * blocks.count(), [&](std::int64_t i) {
+  const std::int64_t room = QueryBlock<T>::elements(blocks.max_rows(), q.dim(3));
+  const auto attend = [&](std::int64_t i, Workspace<T>& memory) {
     const std::int64_t group = i % groups;
     const HeadRows rows = blocks.rows(group, blocks.count() - 1 - i / groups);  // the longest first
-    QueryBlock<T> block(q, rows, scale, stream);
+    QueryBlock<T> block(q, rows, scale, memory);
     const KeyRange all = visible.of_block(rows.begin, rows.count, rows.batch);
     for (std::int64_t j = all.begin; j < all.end; j += kKeyBlock)
       block.attend(keys.group(group), values.group(group), {j, std::min(j + kKeyBlock, all.end)},
                    visible);
     block.write(o, lse);
-  });
+  };
+  each_with_workspace<T>(stream, groups * blocks.count(), room, attend);
 }
 
 }  // namespace

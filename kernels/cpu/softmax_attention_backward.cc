@@ -4,6 +4,7 @@
 #include "core/base/tensor.h"
 #include "kernels/cpu/softmax_attention_blocks.h"
 #include "kernels/cpu/vector_math.h"
+#include "kernels/cpu/workspace.h"
 #include "kernels/matmul.h"
 #include "kernels/softmax_attention.h"
 
@@ -74,20 +75,24 @@ template <class T>
 class KeyBlock {
  public:
   KeyBlock(const AttentionForward& x, const HeadRows& rows, std::int64_t max_queries, double scale,
-           Stream& stream)
+           Workspace<T> memory)
       : rows_(rows),
         K_(x.k.dim(3)),
         scale_(static_cast<T>(scale)),
-        k_(stream, {rows.count, K_}, x.k.dtype),
-        v_(stream, {rows.count, K_}, x.k.dtype),
-        dk_(stream, {rows.count, K_}, x.k.dtype),
-        dv_(stream, {rows.count, K_}, x.k.dtype),
-        p_(stream, {max_queries, rows.count}, x.k.dtype),
-        dp_(stream, {max_queries, rows.count}, x.k.dtype) {
-    gather(k_.view().template as<T>(), x.k, rows);
-    gather(v_.view().template as<T>(), x.v, rows);
-    std::fill_n(dk_.view().template as<T>(), rows.count * K_, T{0});
-    std::fill_n(dv_.view().template as<T>(), rows.count * K_, T{0});
+        k_(memory.take(rows.count * K_)),
+        v_(memory.take(rows.count * K_)),
+        dk_(memory.take(rows.count * K_)),
+        dv_(memory.take(rows.count * K_)),
+        p_(memory.take(max_queries * rows.count)),
+        dp_(memory.take(max_queries * rows.count)) {
+    gather(k_, x.k, rows);
+    gather(v_, x.v, rows);
+    std::fill_n(dk_, rows.count * K_, T{0});
+    std::fill_n(dv_, rows.count * K_, T{0});
+  }
+  /// Elements of memory that a block of so many keys takes.
+  static std::int64_t elements(std::int64_t keys, std::int64_t K, std::int64_t max_queries) {
+    return keys * (4 * K + 2 * max_queries);
   }
 
   /// Adds what the queries of one block, whose first packed row is `first`, give and get; dq are their rows.
@@ -100,10 +105,9 @@ class KeyBlock {
     const std::int64_t skipped = (range.begin - rows_.begin) * K_;
     const T* q = packed.q.view().template as<T>() + first * K_;
     const T* d_o = packed.d_o.view().template as<T>() + first * K_;
-    const T* k = k_.view().template as<T>() + skipped;
-    const T* v = v_.view().template as<T>() + skipped;
-    T* p = p_.view().template as<T>();
-    T* dp = dp_.view().template as<T>();
+    const T* k = k_ + skipped;
+    const T* v = v_ + skipped;
+    T *p = p_, *dp = dp_;
     matmul_block(MatmulBlock<T>{M, n, K_, q, K_, false, k, K_, true, p, n, scale_, 0});
     matmul_block(MatmulBlock<T>{M, n, K_, d_o, K_, false, v, K_, true, dp, n, 1, 0});
     for (std::int64_t m = 0; m < M; ++m) {
@@ -114,23 +118,23 @@ class KeyBlock {
                         packed.lse.view().template as<T>()[first + m],
                         packed.delta.view().template as<T>()[first + m], scale_);
     }
-    T* dk = dk_.view().template as<T>() + skipped;
-    T* dv = dv_.view().template as<T>() + skipped;
+    T* dk = dk_ + skipped;
+    T* dv = dv_ + skipped;
     matmul_block(MatmulBlock<T>{n, K_, M, p, n, true, d_o, K_, false, dv, K_, 1, 1});
     matmul_block(MatmulBlock<T>{n, K_, M, dp, n, true, q, K_, false, dk, K_, 1, 1});
     matmul_block(MatmulBlock<T>{M, K_, n, dp, n, false, k, K_, false, dq, K_, 1, 1});
   }
 
   void write(const AttentionGradients& gradients) const {
-    scatter(gradients.dk, rows_, dk_.view().template as<T>());
-    scatter(gradients.dv, rows_, dv_.view().template as<T>());
+    scatter(gradients.dk, rows_, dk_);
+    scatter(gradients.dv, rows_, dv_);
   }
 
  private:
   HeadRows rows_;
   std::int64_t K_;
   T scale_;
-  Tensor k_, v_, dk_, dv_, p_, dp_;
+  T *k_, *v_, *dk_, *dv_, *p_, *dp_;
 };
 
 /// Cuts the blocks of keys into at most `pieces` ranges of like cost, the cost of a block being the blocks of queries
@@ -179,8 +183,12 @@ class Backward {
   }
 
   void run() {
-    stream_.parallel_each(groups_ * pieces_,
-                          [&](std::int64_t i) { walk(i % groups_, i / groups_); });
+    const std::int64_t keys = std::min(kKeyBlock, x_.k.dim(0));
+    each_with_workspace<T>(stream_, groups_ * pieces_,
+                           KeyBlock<T>::elements(keys, x_.k.dim(3), blocks_.max_rows()),
+                           [&](std::int64_t i, const Workspace<T>& memory) {
+                             walk(i % groups_, i / groups_, memory);
+                           });
     stream_.parallel_for(groups_ * blocks_.count(), blocks_.max_rows() * x_.q.dim(3) * pieces_,
                          [&](std::int64_t first, std::int64_t last) {
                            for (std::int64_t i = first; i < last; ++i)
@@ -195,7 +203,7 @@ class Backward {
   }
 
   /// The keys of one piece of one group against all queries.
-  void walk(std::int64_t group, std::int64_t piece) {
+  void walk(std::int64_t group, std::int64_t piece, const Workspace<T>& memory) {
     const std::int64_t S = x_.k.dim(0), G = x_.k.dim(2), K = x_.k.dim(3);
     std::fill_n(dq_rows(piece, blocks_.first_row(group, 0)), blocks_.group_rows() * K, T{0});
     const std::vector<std::int64_t> borders =
@@ -205,7 +213,7 @@ class Backward {
     for (std::int64_t j = borders[at]; j < borders[at + 1]; ++j) {
       const HeadRows rows{group / G, group % G, 1, j * kKeyBlock,
                           std::min(kKeyBlock, S - j * kKeyBlock)};
-      KeyBlock<T> keys(x_, rows, blocks_.max_rows(), scale_, stream_);
+      KeyBlock<T> keys(x_, rows, blocks_.max_rows(), scale_, memory);
       for (std::int64_t i = 0; i < blocks_.count(); ++i) {
         const std::int64_t first = blocks_.first_row(group, i);
         keys.visit(packed_, first, blocks_.rows(group, i), visible_, dq_rows(piece, first));

@@ -51,7 +51,7 @@ const std::map<std::string, BenchModel>& bench_models() {
 /// A stage on fresh random weights with all that it holds.
 struct Bench {
   std::unique_ptr<ParameterSet> teacher_weights, weights;
-  std::unique_ptr<model::Transformer> teacher, student;
+  std::unique_ptr<method::Chunks> teacher, student;
   std::unique_ptr<train::Stage> stage;
 };
 
@@ -62,6 +62,13 @@ std::unique_ptr<ParameterSet> random_weights(const std::vector<model::ParameterS
   return set;
 }
 
+std::unique_ptr<method::Chunks> one_chunk(const model::ModelConfig& config,
+                                          const ParameterSet& weights) {
+  auto chunks = std::make_unique<method::Chunks>();
+  chunks->emplace_back(config, weights.lookup());
+  return chunks;
+}
+
 Bench make_bench(const BenchModel& m, const StepBenchOptions& o, Stream& stream) {
   Bench b;
   const bool align = o.stage == "align";
@@ -69,7 +76,7 @@ Bench make_bench(const BenchModel& m, const StepBenchOptions& o, Stream& stream)
     b.teacher_weights =
         random_weights(model::parameter_specs(m.teacher), ParameterSet::Use::kFrozen, stream);
     b.teacher_weights->transpose_matrices(stream);  // as loading a teacher does
-    b.teacher = std::make_unique<model::Transformer>(m.teacher, b.teacher_weights->lookup());
+    b.teacher = one_chunk(m.teacher, *b.teacher_weights);
   }
   const model::ModelConfig hybrid =
       model::hybrid_config(m.teacher, align ? std::vector<int>{} : m.keep, {});
@@ -79,7 +86,7 @@ Bench make_bench(const BenchModel& m, const StepBenchOptions& o, Stream& stream)
     b.stage = std::make_unique<method::AlignStage>(*b.teacher, hybrid, *b.weights, stream);
     return b;
   }
-  b.student = std::make_unique<model::Transformer>(hybrid, b.weights->lookup());
+  b.student = one_chunk(hybrid, *b.weights);
   if (o.stage == "distill") {
     b.stage = std::make_unique<method::DistillStage>(*b.teacher, *b.student, *b.weights,
                                                      o.recompute, stream);

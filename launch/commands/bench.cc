@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "core/base/text.h"
+#include "launch/bench/context_bench.h"
 #include "launch/bench/step_bench.h"
 #include "launch/commands/commands.h"
 
@@ -40,11 +41,38 @@ void run_step(const Options& options) {
   }
 }
 
+void run_context(const ContextBenchOptions& options) {
+  const ContextMeasurement m = measure_context(options);
+  std::cout << std::fixed << std::setprecision(1) << "lightning attention, T=" << options.T
+            << ": one rank " << m.one_ms << " ms, " << m.ranks << " ranks " << m.all_ms << " ms, "
+            << std::setprecision(3) << m.ratio() << " of a perfect share, " << std::setprecision(1)
+            << 100 * m.wait_share << "% waiting, " << human_bytes(m.bytes) << " sent by rank 0"
+            << std::endl;
+}
+
+void add_context(Command& bench) {
+  Command context = bench.command(
+      "context", "Lightning attention over a sequence cut among ranks, beside one rank");
+  auto options = std::make_shared<ContextBenchOptions>();
+  context.option("--sequence_length", options->T, "Tokens of the sequence")
+      .in_range(1, 1 << 24)
+      .shows_default();
+  context.option("--ranks", options->ranks, "Threads as ranks, one thread each")
+      .in_range(1, 256)
+      .shows_default();
+  context.option("--turns", options->turns, "Turns to take the median of")
+      .in_range(1, 1000)
+      .shows_default();
+  context.flag("--scan", options->scan, "States by a prefix scan in place of a ring");
+  context.does([options] { run_context(*options); });
+}
+
 }  // namespace
 
 void add_bench(Command& program) {
   Command bench = program.command("bench", "Measure this machine");
   bench.require_command();
+  add_context(bench);
   auto options = std::make_shared<Options>();
   Command step = bench.command("step", "Whole training steps on random weights and tokens");
   step.option("--model", options->model,

@@ -13,6 +13,7 @@ void add_export(Command& program);
 void add_inspect(Command& program);
 void add_verify(Command& program);
 void add_report(Command& program);
+void add_plan(Command& program);
 void add_bench(Command& program);
 
 }  // namespace halo::launch

@@ -4,7 +4,7 @@
 namespace halo::launch {
 
 /// What all ranks together can multiply in the job's precision, FLOP/s: the peak that MFU is a share of. On the CPU it is
-/// measured, by a few products of 1024^3 on every rank at once. Collective.
+/// measured, by a few products of matrices on every rank at once. Collective.
 [[nodiscard]] double measured_flops(const JobContext& context);
 
 /// The threads of this rank: the config's number, or this host's cores shared among its ranks. Collective.

@@ -15,6 +15,7 @@ class JobFolder {
   [[nodiscard]] std::filesystem::path config() const { return path_ / "config.textproto"; }
   [[nodiscard]] std::filesystem::path metrics() const { return path_ / "metrics.jsonl"; }
   [[nodiscard]] std::filesystem::path tensorboard() const { return path_ / "tensorboard"; }
+  [[nodiscard]] std::filesystem::path trace() const { return path_ / "trace.json"; }
   [[nodiscard]] std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
   [[nodiscard]] std::filesystem::path gradients() const { return path_ / "gradients.safetensors"; }
   /// The Hugging Face config.json of the model that a training job trains; of an align job, with its mixers everywhere.

@@ -10,7 +10,7 @@
 namespace halo::launch {
 
 void write_job_summary(const JobFolder& folder, std::int64_t parameters,
-                       const proto::Train& train) {
+                       const std::vector<std::int64_t>& peak_bytes, const proto::Train& train) {
   const std::vector<StepMetrics> steps = std::filesystem::exists(folder.metrics())
                                              ? read_metrics(folder.metrics())
                                              : std::vector<StepMetrics>();
@@ -22,12 +22,14 @@ void write_job_summary(const JobFolder& folder, std::int64_t parameters,
     tokens += steps[i].tokens;
     if (i + late >= steps.size()) late_loss += steps[i].loss / static_cast<double>(late);
   }
-  const nlohmann::json summary{{"stage", proto::Stage_Name(train.stage())},
-                               {"steps", train.steps()},
-                               {"tokens", tokens},
-                               {"parameters", parameters},
-                               {"seconds", seconds},
-                               {"loss", late_loss}};
+  nlohmann::json summary{{"stage", proto::Stage_Name(train.stage())},
+                         {"steps", train.steps()},
+                         {"tokens", tokens},
+                         {"parameters", parameters},
+                         {"seconds", seconds},
+                         {"loss", late_loss},
+                         {"peak_bytes", peak_bytes}};
+  if (peak_bytes.empty()) summary.erase("peak_bytes");
   write_file_atomically(folder.summary(), summary.dump(2) + "\n");
 }
 

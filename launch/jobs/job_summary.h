@@ -1,5 +1,7 @@
 #pragma once
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "launch/config.h"
 #include "launch/jobs/job_folder.h"
@@ -15,8 +17,10 @@ struct JobSummary {
   double seconds = 0.0;         // of all its steps
   double loss = 0.0;            // mean over the last tenth of its steps
 };
-/// Writes summary.json of a job that has ended.
-void write_job_summary(const JobFolder& folder, std::int64_t parameters, const proto::Train& train);
+/// Writes summary.json of a job that has ended; peak_bytes: the allocator's, of each rank; empty
+/// when it is not known.
+void write_job_summary(const JobFolder& folder, std::int64_t parameters,
+                       const std::vector<std::int64_t>& peak_bytes, const proto::Train& train);
 /// Throws InputError when the job has not ended.
 [[nodiscard]] JobSummary read_job_summary(const JobFolder& folder);
 

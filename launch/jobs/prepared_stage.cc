@@ -53,20 +53,24 @@ ModelSource open_teacher(const JobContext& context) {
   return teacher;
 }
 
-std::unique_ptr<ParameterSet> trained_set(const JobContext& context,
-                                          const std::vector<model::ParameterSpec>& specs) {
-  return std::make_unique<ParameterSet>(context.stream, specs, context.dtype(),
-                                        ParameterSet::Use::kTrained);
+/// Transposed matrices make products faster in float32 and add in another order. Left as they are for a student without
+/// lightning layers, so that one that is its teacher has a loss of exactly 0.
+void load_teacher(const PreparedStage& prepared, const ModelSource& teacher, Stream& stream) {
+  model::load_parameters(*prepared.teacher_parameters, *teacher.weights);
+  const bool may_be_equal = !prepared.config.is_hypenet();
+  if (prepared.teacher_parameters->dtype() != DType::kFloat64 && !may_be_equal)
+    prepared.teacher_parameters->transpose_matrices(stream);
 }
 
 void initialize_all(const ParameterSet& parameters, std::uint64_t seed) {
   for (const model::Parameter& p : parameters.all()) model::initialize(p, seed);
 }
 
-void prepare_align(PreparedStage& prepared, const JobContext& context, const ModelSource& teacher) {
+PreparedStage prepare_align(const JobContext& context, const ModelSource& teacher) {
   const proto::Train& train = context.job.train();
-  prepared.config = hybrid_of(teacher.config, {}, train, {});
-  prepared.parameters = trained_set(context, method::align_specs(prepared.config));
+  PreparedStage prepared =
+      assemble_stage(context, hybrid_of(teacher.config, {}, train, {}), &teacher.config);
+  load_teacher(prepared, teacher, context.stream);
   if (train.student().empty()) {
     method::transfer(*prepared.parameters, prepared.config, {*teacher.weights, teacher.config},
                      context.seed());
@@ -74,8 +78,7 @@ void prepare_align(PreparedStage& prepared, const JobContext& context, const Mod
     model::load_parameters(*prepared.parameters,
                            *open_model(train.student(), context.config.output()).weights);
   }
-  prepared.stage = std::make_unique<method::AlignStage>(
-      *prepared.teacher.transformer, prepared.config, *prepared.parameters, context.stream);
+  return prepared;
 }
 
 /// A student that exists has the blocks it was trained with; the job may repeat what they are, not change them.
@@ -126,61 +129,61 @@ model::ModelConfig distilled_config(const JobContext& context, const ModelSource
 }
 
 /// The student of the distill stage: a hybrid given whole, or made from the teacher and, when given, aligned mixers.
-void prepare_hybrid(PreparedStage& prepared, const JobContext& context,
-                    const ModelSource& teacher) {
+PreparedStage prepare_distill(const JobContext& context, const ModelSource& teacher) {
   const proto::Train& train = context.job.train();
   ModelSource student;
   if (!train.student().empty()) student = open_model(train.student(), context.config.output());
-  const bool whole = student.weights != nullptr && !student.mixers_only;
-  prepared.config = distilled_config(context, teacher, student);
-  HALO_REQUIRE_INPUT(
-      prepared.config.vocab_size == teacher.config.vocab_size,
-      str("student ", student.reference, " has a vocabulary of ", prepared.config.vocab_size,
-          ", its teacher one of ", teacher.config.vocab_size));
-  prepared.parameters = trained_set(context, model::parameter_specs(prepared.config));
-  if (whole) {
+  const model::ModelConfig config = distilled_config(context, teacher, student);
+  HALO_REQUIRE_INPUT(config.vocab_size == teacher.config.vocab_size,
+                     str("student ", student.reference, " has a vocabulary of ", config.vocab_size,
+                         ", its teacher one of ", teacher.config.vocab_size));
+  PreparedStage prepared = assemble_stage(context, config, &teacher.config);
+  load_teacher(prepared, teacher, context.stream);
+  if (student.weights != nullptr && !student.mixers_only) {
     model::load_parameters(*prepared.parameters, *student.weights);
   } else {
-    method::build_hybrid(*prepared.parameters, prepared.config, {*teacher.weights, teacher.config},
+    method::build_hybrid(*prepared.parameters, config, {*teacher.weights, teacher.config},
                          student.weights.get(), context.seed());
   }
+  return prepared;
 }
 
-void prepare_distill(PreparedStage& prepared, const JobContext& context,
-                     const ModelSource& teacher) {
-  prepare_hybrid(prepared, context, teacher);
-  prepared.student =
-      std::make_unique<model::Transformer>(prepared.config, prepared.parameters->lookup());
-  prepared.stage = std::make_unique<method::DistillStage>(
-      *prepared.teacher.transformer, *prepared.student, *prepared.parameters,
-      context.job.train().recompute(), context.stream);
+PreparedStage prepare_finetune(const JobContext& context) {
+  const ModelSource student = open_model(context.job.train().student(), context.config.output());
+  HALO_REQUIRE_INPUT(!student.mixers_only,
+                     str("student ", student.reference, " holds mixers alone, not a whole model"));
+  PreparedStage prepared = assemble_stage(context, for_training(student.config), nullptr);
+  prepared.tokenizer = student.tokenizer;
+  model::load_parameters(*prepared.parameters, *student.weights);
+  return prepared;
 }
 
-/// Finetune starts from a whole student, pretrain from fresh weights.
-void prepare_without_teacher(PreparedStage& prepared, const JobContext& context) {
+PreparedStage prepare_pretrain(const JobContext& context) {
+  const std::string& reference = context.job.train().model();
+  PreparedStage prepared = assemble_stage(
+      context, for_training(read_referenced_config(reference, context.config.output())), nullptr);
+  prepared.tokenizer = tokenizer_of(reference, context.config.output());
+  initialize_all(*prepared.parameters, context.seed());
+  return prepared;
+}
+
+std::unique_ptr<train::Stage> make_stage(const PreparedStage& prepared, const JobContext& context) {
   const proto::Train& train = context.job.train();
-  const bool pretrain = train.stage() == proto::PRETRAIN;
-  if (pretrain) {
-    prepared.config = for_training(read_referenced_config(train.model(), context.config.output()));
-    prepared.tokenizer = tokenizer_of(train.model(), context.config.output());
-  } else {
-    const ModelSource student = open_model(train.student(), context.config.output());
-    HALO_REQUIRE_INPUT(!student.mixers_only, str("student ", student.reference,
-                                                 " holds mixers alone, not a whole model"));
-    prepared.config = for_training(student.config);
-    prepared.tokenizer = student.tokenizer;
-    prepared.parameters = trained_set(context, model::parameter_specs(prepared.config));
-    model::load_parameters(*prepared.parameters, *student.weights);
+  Stream& stream = context.stream;
+  switch (train.stage()) {
+    case proto::ALIGN:
+      return std::make_unique<method::AlignStage>(*prepared.teacher, prepared.config,
+                                                  *prepared.parameters, stream);
+    case proto::DISTILL:
+      return std::make_unique<method::DistillStage>(
+          *prepared.teacher, *prepared.student, *prepared.parameters, train.recompute(), stream);
+    case proto::FINETUNE:
+    case proto::PRETRAIN:
+      return std::make_unique<method::FinetuneStage>(
+          train.stage() == proto::PRETRAIN ? "pretrain" : "finetune", *prepared.student,
+          *prepared.parameters, train.recompute(), stream);
   }
-  if (pretrain) {
-    prepared.parameters = trained_set(context, model::parameter_specs(prepared.config));
-    initialize_all(*prepared.parameters, context.seed());
-  }
-  prepared.student =
-      std::make_unique<model::Transformer>(prepared.config, prepared.parameters->lookup());
-  prepared.stage = std::make_unique<method::FinetuneStage>(pretrain ? "pretrain" : "finetune",
-                                                           *prepared.student, *prepared.parameters,
-                                                           train.recompute(), context.stream);
+  throw Error(str("no such stage: ", static_cast<int>(train.stage())));
 }
 
 }  // namespace
@@ -192,23 +195,57 @@ model::ModelConfig hybrid_of(const model::ModelConfig& teacher, const std::vecto
   return config;
 }
 
+std::vector<model::ParameterSpec> trained_specs(const JobContext& context,
+                                                const model::ModelConfig& student,
+                                                const std::vector<model::LayerRange>& ranges) {
+  return context.job.train().stage() == proto::ALIGN ? method::align_specs(student, ranges)
+                                                     : model::parameter_specs(student, ranges);
+}
+
+PreparedStage assemble_stage(const JobContext& context, const model::ModelConfig& student,
+                             const model::ModelConfig* teacher) {
+  const proto::Train& train = context.job.train();
+  PreparedStage prepared;
+  prepared.config = student;
+  prepared.parts = std::make_unique<ModelParts>(
+      context.mesh, context.job, student,
+      layer_costs(teacher, student, train.stage() == proto::ALIGN, train.data().sequence_length()));
+  const ModelParts& parts = *prepared.parts;
+  if (teacher != nullptr) {
+    prepared.teacher_parameters = std::make_unique<ParameterSet>(
+        context.stream, model::parameter_specs(*teacher, parts.ranges()), context.dtype(),
+        ParameterSet::Use::kFrozen, parts.place(*teacher));
+    prepared.teacher =
+        std::make_unique<method::Chunks>(parts.chunks(*teacher, *prepared.teacher_parameters));
+  }
+  prepared.parameters = std::make_unique<ParameterSet>(
+      context.stream, trained_specs(context, student, parts.ranges()), context.dtype(),
+      ParameterSet::Use::kTrained, parts.place(student));
+  if (train.stage() != proto::ALIGN)
+    prepared.student =
+        std::make_unique<method::Chunks>(parts.chunks(student, *prepared.parameters));
+  prepared.stage = make_stage(prepared, context);
+  return prepared;
+}
+
 PreparedStage prepare_stage(const JobContext& context) {
   const proto::Train& train = context.job.train();
   PreparedStage prepared;
   if (train.stage() == proto::ALIGN || train.stage() == proto::DISTILL) {
     const ModelSource teacher = open_teacher(context);
-    prepared.teacher =
-        model::load_model(teacher.config, *teacher.weights, context.dtype(), context.stream);
+    prepared = train.stage() == proto::ALIGN ? prepare_align(context, teacher)
+                                             : prepare_distill(context, teacher);
     prepared.tokenizer = teacher.tokenizer;
     prepared.notes = {{"teacher", teacher.reference},
                       {"teacher_fingerprint", fingerprint(teacher)}};
-    train.stage() == proto::ALIGN ? prepare_align(prepared, context, teacher)
-                                  : prepare_distill(prepared, context, teacher);
   } else {
-    prepare_without_teacher(prepared, context);
+    prepared =
+        train.stage() == proto::FINETUNE ? prepare_finetune(context) : prepare_pretrain(context);
   }
   if (!train.student_weights().empty()) {
-    model::replace_parameters(*prepared.parameters, *model::open_weights(train.student_weights()));
+    const auto all = trained_specs(context, prepared.config, {model::all_layers(prepared.config)});
+    model::replace_parameters(*prepared.parameters, all,
+                              *model::open_weights(train.student_weights()));
   }
   return prepared;
 }

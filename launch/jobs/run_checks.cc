@@ -19,6 +19,7 @@
 #include "launch/jobs/batches.h"
 #include "launch/jobs/job_folder.h"
 #include "launch/jobs/job_summary.h"
+#include "launch/jobs/model_parts.h"
 #include "launch/jobs/model_reference.h"
 
 namespace halo::launch {
@@ -122,9 +123,10 @@ void require_own_export(const Config& config, const proto::Job& job) {
                          "another folder or remove it"));
 }
 
-/// A Transformer teaches, and its student predicts the same tokens.
-void require_teacher(const Architectures& architectures, const proto::Train& train,
+/// A Transformer teaches, and its student has as many layers and predicts the same tokens.
+void require_teacher(const Architectures& architectures, const proto::Job& job,
                      const model::ModelConfig& student) {
+  const proto::Train& train = job.train();
   if (train.stage() != proto::ALIGN && train.stage() != proto::DISTILL) return;
   const model::ModelConfig teacher = architectures.of(train.teacher());
   HALO_REQUIRE_INPUT(!teacher.is_hypenet(),
@@ -132,6 +134,16 @@ void require_teacher(const Architectures& architectures, const proto::Train& tra
   HALO_REQUIRE_INPUT(student.vocab_size == teacher.vocab_size,
                      str("student ", train.student(), " has a vocabulary of ", student.vocab_size,
                          ", its teacher one of ", teacher.vocab_size));
+  // Both are cut at the same layers.
+  HALO_REQUIRE_INPUT(student.num_hidden_layers == teacher.num_hidden_layers,
+                     str("student ", train.student(), " has ", student.num_hidden_layers,
+                         " layers, its teacher ", teacher.num_hidden_layers));
+  // Stages pass the activations of both on in tensors of one shape.
+  HALO_REQUIRE_INPUT(job.layout().pipeline() == 1 || student.hidden_size == teacher.hidden_size,
+                     str("layout.pipeline is ", job.layout().pipeline(), ": student ",
+                         train.student(), " has a hidden size of ", student.hidden_size,
+                         ", its teacher one of ", teacher.hidden_size, "; choose 1"));
+  require_layout(job, teacher);
 }
 
 void require_selection(const Config& config, const proto::Select& select) {
@@ -171,11 +183,6 @@ void require_this_build(const Config& config, const proto::Job& job) {
   HALO_REQUIRE_INPUT(job.ranks() == 0,
                      str("job ", job.name(), ": ranks: ", job.ranks(),
                          ": this version runs each job on all ranks; leave it at 0"));
-  const proto::Layout& l = job.layout();
-  HALO_REQUIRE_INPUT(l.pipeline() == 1 && l.context() == 1 && l.tensor() == 1,
-                     str("job ", job.name(), ": layout: pipeline ", l.pipeline(), ", context ",
-                         l.context(), ", tensor ", l.tensor(),
-                         ": this version runs data parallelism alone; leave the others at 1"));
 }
 
 void require_inputs(const Config& config, const proto::Job& job) {
@@ -205,7 +212,9 @@ void require_architecture(const Config& config, const proto::Job& job) {
   named(job, [&] {
     if (job.has_train()) {
       const Architectures architectures(config);
-      require_teacher(architectures, job.train(), architectures.student(job.train()));
+      const model::ModelConfig student = architectures.student(job.train());
+      require_teacher(architectures, job, student);
+      require_layout(job, student);
     }
     if (job.has_select()) require_selection(config, job.select());
   });

@@ -16,7 +16,8 @@ namespace halo::launch {
 void require_this_build(const Config& config, const proto::Job& job);
 /// Files and models that people give are there and are what they should be; what jobs of this config make is left out.
 void require_inputs(const Config& config, const proto::Job& job);
-/// The models that the job needs can be made: layers to keep, heads that divide, mixers of as many layers.
+/// The models that the job needs can be made and cut: layers to keep, heads that divide, mixers of as many layers, no more
+/// parts than layers and heads.
 void require_architecture(const Config& config, const proto::Job& job);
 /// No export job writes over a model that it, or a job before it, reads. `order` is job_order's.
 void require_outputs_apart(const Config& config, const std::vector<int>& order);

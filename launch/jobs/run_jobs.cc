@@ -4,6 +4,7 @@
 
 #include <iostream>
 #include <set>
+#include <tuple>
 
 #include "core/base/file.h"
 #include "launch/jobs/hardware.h"
@@ -35,12 +36,28 @@ bool agreed(bool value, comm::Communicator& world) {
   return flag != 0;
 }
 
+/// Training jobs run on their layout; the others share their work out over all ranks.
+parallel::Layout layout_of(const proto::Job& job, int ranks) {
+  parallel::Layout layout;
+  if (job.has_train()) {
+    layout.pipeline = job.layout().pipeline();
+    layout.context = job.layout().context();
+    layout.tensor = job.layout().tensor();
+  }
+  try {
+    return parallel::fill_data(layout, ranks);
+  } catch (const InputError& error) {
+    throw InputError(str("job ", job.name(), ": ", error.what()));
+  }
+}
+
 /// All that can be known before the first job begins. Rank 0 looks at the files, whose checks may take long.
 void require_sound(const Config& config, const std::vector<int>& order, comm::Communicator& world) {
   require_outputs_apart(config, order);
   for (const int i : order) {
     const proto::Job& job = config.job(i);
     require_this_build(config, job);
+    std::ignore = layout_of(job, world.size());
     refuse_changes(config, i);
     if (agreed(has_ended(config, job), world)) continue;
     if (world.rank() == 0) require_inputs(config, job);
@@ -128,7 +145,7 @@ bool run_jobs(const Config& config, comm::Communicator& world, const std::atomic
   for (const int i : order) {
     const proto::Job& job = config.job(i);
     if (agreed(has_ended(config, job), world)) continue;
-    const parallel::DeviceMesh mesh(world, parallel::fill_data({}, world.size()));
+    const parallel::DeviceMesh mesh(world, layout_of(job, world.size()));
     const JobContext context{config, job, i, mesh, stream, stop};
     if (context.stop_agreed() || run_job(context) == JobOutcome::kStopped) {
       say_stopped(context);

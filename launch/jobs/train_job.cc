@@ -1,18 +1,23 @@
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 
 #include "checkpoints/checkpoint_reader.h"
 #include "checkpoints/safetensors_writer.h"
 #include "core/base/file.h"
-#include "core/train/trainer.h"
+#include "core/base/text.h"
 #include "launch/jobs/batches.h"
+#include "launch/jobs/collect_gradients.h"
+#include "launch/jobs/drill.h"
 #include "launch/jobs/hardware.h"
 #include "launch/jobs/job_context.h"
 #include "launch/jobs/job_summary.h"
 #include "launch/jobs/model_reference.h"
 #include "launch/jobs/prepared_stage.h"
+#include "launch/jobs/trace_file.h"
+#include "launch/jobs/trainer_options.h"
 #include "launch/metrics.h"
 #include "launch/progress.h"
 #include "launch/tensorboard.h"
@@ -20,22 +25,7 @@
 namespace halo::launch {
 namespace {
 
-train::TrainerOptions trainer_options(const proto::Train& train) {
-  const proto::Optimizer& o = train.optimizer();
-  train::TrainerOptions options;
-  options.schedule.kind = o.schedule() == proto::CONSTANT ? train::LrSchedule::Kind::kConstant
-                                                          : train::LrSchedule::Kind::kCosine;
-  options.schedule.lr = o.lr();
-  options.schedule.min_lr = o.min_lr();
-  options.schedule.warmup_steps = o.warmup_steps();
-  options.schedule.total_steps = train.steps();
-  options.adamw.beta1 = o.beta1();
-  options.adamw.beta2 = o.beta2();
-  options.adamw.eps = o.eps();
-  options.adamw.weight_decay = o.weight_decay();
-  options.grad_clip = o.grad_clip();
-  return options;
-}
+constexpr int kTracedSteps = 4;
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -49,12 +39,19 @@ class TrainJob {
         train_(context.job.train()),
         folder_(context.folder()),
         prepared_(prepare_stage(context)),
-        trainer_(*prepared_.stage, context.mesh, trainer_options(train_), context.stream),
+        trainer_(*prepared_.stage, context.mesh, trainer_options(context.job), context.stream),
         peak_flops_(measured_flops(context)) {
+    context.stream.allocator()->reset_peak();  // neither loading nor measuring is the steps'
+    trainer_.set_trace(&trace_);
+    context.world().observe(&trace_);
     trainer_.on_gradients = [this](std::int64_t step) {
       if (step == train_.dump_gradients_at()) dump_gradients();
     };
   }
+
+  TrainJob(const TrainJob&) = delete;
+  TrainJob& operator=(const TrainJob&) = delete;
+  ~TrainJob() { context_.world().observe(nullptr); }
 
   JobOutcome run() {
     const std::int64_t first = resume();
@@ -67,6 +64,10 @@ class TrainJob {
     }
     Batches batches(context_, prepared_.config.vocab_size, first);
     if (context_.is_first_rank()) open_outputs(first);
+    if (context_.config.monitor().trace()) {
+      context_.world().barrier().wait();  // the ranks' times begin together
+      trace_.record();
+    }
     for (std::int64_t step = first; step < train_.steps(); ++step) {
       const bool stop = run_step(step, batches);
       if (stop && step + 1 < train_.steps()) {
@@ -83,9 +84,11 @@ class TrainJob {
   void open_outputs(std::int64_t first);
   bool run_step(std::int64_t step, Batches& batches);
   void record(const train::StepStats& stats, std::int64_t step, double seconds,
-              std::optional<double> validation);
+              std::optional<double> validation,
+              const std::map<std::string, train::AxisTraffic>& traffic);
   void save(std::int64_t steps_done, bool must_save);
   void dump_gradients();
+  [[nodiscard]] std::vector<std::int64_t> peak_bytes() const;
   void finish();
 
   const JobContext& context_;
@@ -93,6 +96,10 @@ class TrainJob {
   JobFolder folder_;
   PreparedStage prepared_;
   train::Trainer trainer_;
+  train::Trace trace_;
+  int traced_steps_ = 0;
+  bool did_steps_ = false;
+  std::optional<Drill> drill_ = Drill::from_environment();
   double peak_flops_;                     // of all ranks
   std::optional<MetricsWriter> metrics_;  // rank 0 alone, as the next two
   std::optional<TensorBoardWriter> tensorboard_;
@@ -158,9 +165,12 @@ void TrainJob::open_outputs(std::int64_t first) {
 
 bool TrainJob::run_step(std::int64_t step, Batches& batches) {
   const auto start = std::chrono::steady_clock::now();
+  did_steps_ = true;
   const std::vector<data::MicroBatch> micro_batches = batches.next();
+  if (drill_) drill_->before_step(context_.world().rank(), step);
   const train::StepStats stats = trainer_.step(step, micro_batches, context_.stop);
   const double seconds = seconds_since(start);
+  const auto traffic = trace_.take_traffic();
   const std::int64_t done = step + 1;
   const bool last = done == train_.steps();
 
@@ -170,7 +180,11 @@ bool TrainJob::run_step(std::int64_t step, Batches& batches) {
       (last || (validate_every > 0 && done % validate_every == 0))) {
     validation = trainer_.validation_loss(batches.validation());
   }
-  if (context_.is_first_rank()) record(stats, step, seconds, validation);
+  if (context_.is_first_rank()) record(stats, step, seconds, validation, traffic);
+  if (trace_.recording() && (++traced_steps_ == kTracedSteps || last || stats.stop)) {
+    trace_.stop();
+    write_trace(trace_, folder_.trace(), context_.world());
+  }
   const std::int64_t save_every = train_.checkpoint().every_steps();
   if (last || stats.stop || (save_every > 0 && done % save_every == 0))
     save(done, last || stats.stop);
@@ -178,7 +192,8 @@ bool TrainJob::run_step(std::int64_t step, Batches& batches) {
 }
 
 void TrainJob::record(const train::StepStats& stats, std::int64_t step, double seconds,
-                      std::optional<double> validation) {
+                      std::optional<double> validation,
+                      const std::map<std::string, train::AxisTraffic>& traffic) {
   StepMetrics m;
   m.step = step;
   m.loss = stats.loss;
@@ -191,6 +206,8 @@ void TrainJob::record(const train::StepStats& stats, std::int64_t step, double s
           peak_flops_;
   m.memory_gib = static_cast<double>(context_.stream.allocator()->peak_bytes()) / (1 << 30);
   m.validation_loss = validation;
+  for (const auto& [name, t] : traffic)
+    m.axes.push_back({name, t.bytes, 1e3 * t.seconds, 1e3 * t.waited});
   metrics_->append(m);
   if (tensorboard_) {
     tensorboard_->add_step(m);
@@ -209,7 +226,7 @@ void TrainJob::save(std::int64_t steps_done, bool must_save) {
   info.dtype = wide_dtype(context_.dtype());
   info.notes = prepared_.notes;
   std::vector<checkpoints::CheckpointPiece> pieces;
-  for (const auto& s : trainer_.optimizer().owned()) {
+  for (const auto& s : trainer_.optimizer().counted()) {
     pieces.push_back({s.parameter->name, s.parameter->global_shape, s.region, s.master, s.m, s.v});
   }
   const checkpoints::SaveResult result = checkpoints::save_checkpoint(
@@ -224,18 +241,38 @@ void TrainJob::save(std::int64_t steps_done, bool must_save) {
 
 void TrainJob::dump_gradients() {
   trainer_.optimizer().gather_gradients();
+  const std::vector<WholeTensor> gradients = collect_gradients(context_, prepared_);
   if (!context_.is_first_rank()) return;
   std::vector<checkpoints::OutputTensor> tensors;
-  for (const model::Parameter& p : prepared_.stage->trained().all()) {
-    tensors.push_back({p.name, p.grad.dtype, p.global_shape, p.grad, {}});
-  }
+  for (const WholeTensor& g : gradients)
+    tensors.push_back({g.name, g.tensor.view().dtype, g.tensor.view().shape, g.tensor, {}});
   std::filesystem::create_directories(folder_.path());
   checkpoints::write_safetensors(folder_.gradients(), tensors);
 }
 
+/// The allocator's peak of every rank.
+std::vector<std::int64_t> TrainJob::peak_bytes() const {
+  comm::Communicator& world = context_.world();
+  const auto ranks = static_cast<std::size_t>(world.size());
+  std::vector<std::int64_t> peaks(ranks);
+  const std::vector<std::int64_t> ones(ranks, 1);
+  auto own = static_cast<std::int64_t>(context_.stream.allocator()->peak_bytes());
+  world.all_gather(view(peaks.data(), {world.size()}), view(&own, {1}), ones).wait();
+  return peaks;
+}
+
 void TrainJob::finish() {
-  if (context_.is_first_rank())
-    write_job_summary(folder_, prepared_.stage->trained().count(), train_);
+  // A process that did no step knows no peak.
+  const std::vector<std::int64_t> peaks = did_steps_ ? peak_bytes() : std::vector<std::int64_t>();
+  if (!context_.is_first_rank()) return;
+  if (progress_) {
+    const auto [low, high] = std::ranges::minmax_element(peaks);
+    progress_->note(str("peak memory of a rank: ", human_bytes(static_cast<double>(*low)), " to ",
+                        human_bytes(static_cast<double>(*high))));
+  }
+  const auto all = trained_specs(context_, prepared_.config, {model::all_layers(prepared_.config)});
+  write_job_summary(folder_, static_cast<std::int64_t>(model::parameter_elements(all)), peaks,
+                    train_);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/base/tensor_view.h"
+#include "parallel/comm/call.h"
 
 namespace halo::comm {
 
@@ -49,12 +50,6 @@ class Work {
 struct Message {
   int peer = 0;       // rank in this communicator
   TensorView buffer;  // contiguous
-};
-
-/// What a call belongs to, for the flight recorder: shown when a rank hangs or dies.
-struct CallContext {
-  std::int64_t step = -1;
-  int micro_batch = -1;
 };
 
 /// A fixed set of ranks that run collectives together. One body a subclass: local (ranks are threads of a process), MPI
@@ -100,6 +95,8 @@ class Communicator {
 
   /// For this communicator and all that share its origin.
   virtual void set_context(const CallContext& context) = 0;
+  /// Likewise; null: nobody. The observer must outlive them or be taken off.
+  virtual void observe(CallObserver* observer) = 0;
   /// This rank's last 256 calls on this communicator and all that share its origin, oldest first, a line each:
   /// op, communicator, bytes, step, micro-batch, done, waiting or failed. Any thread may ask.
   [[nodiscard]] virtual std::string recent_calls() const = 0;

@@ -6,13 +6,6 @@
 
 namespace halo::comm {
 
-std::string to_string(const Call& call) {
-  std::string text = str(call.op, ' ', call.communicator, ' ', call.bytes, " bytes");
-  if (call.context.step >= 0) text += str(" step ", call.context.step);
-  if (call.context.micro_batch >= 0) text += str(" micro-batch ", call.context.micro_batch);
-  return text;
-}
-
 std::int64_t FlightRecorder::begin(Call call) {
   const std::lock_guard lock(mutex_);
   ring_[slot(next_)] = {std::move(call), State::kWaiting};

@@ -6,19 +6,9 @@
 #include <string>
 #include <string_view>
 
-#include "parallel/comm/communicator.h"
+#include "parallel/comm/call.h"
 
 namespace halo::comm {
-
-/// One call as the recorder and failures name it.
-struct Call {
-  std::string_view op;  // a literal
-  std::string communicator;
-  std::size_t bytes = 0;
-  CallContext context;
-};
-[[nodiscard]] std::string to_string(
-    const Call& call);  // "all_reduce data 4096 bytes step 3 micro-batch 1"
 
 /// The last 256 calls of a rank, to be printed when it hangs or dies. Thread-safe.
 class FlightRecorder {

@@ -10,6 +10,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+double now() { return std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); }
+
 // A scope has this many tags: the first for messages outside of collectives, which match in the order they are sent,
 // the others for its collectives in turn, so that messages of two that are under way never match.
 constexpr int kTagsPerScope = 1024;
@@ -57,6 +59,7 @@ Work ProgressEngine::start(std::shared_ptr<const Scope> scope, Call call, std::i
   running->call = call;
   running->sequence = sequence;
   running->record = recorder_.begin(std::move(call));
+  running->begin = now();
   running->operation = std::make_unique<Operation>(std::move(operation));
   const bool alive = std::none_of(running->scope->lineage.begin(), running->scope->lineage.end(),
                                   [&](int id) { return failed_.contains(id); });
@@ -77,6 +80,11 @@ bool ProgressEngine::step(Running& running) {
     running.failure = std::current_exception();
   }
   running.operation.reset();
+  if (running.done && observer_ != nullptr) {
+    const double end = now();
+    const double waited = running.wait_begin < 0 ? 0 : end - running.wait_begin;
+    observer_->on_call({running.call, running.begin, end, waited});
+  }
   recorder_.finish(running.record,
                    running.done ? FlightRecorder::State::kDone : FlightRecorder::State::kFailed);
   return true;
@@ -96,6 +104,7 @@ bool ProgressEngine::test(Running& running) {
 
 void ProgressEngine::wait(Running& running) {
   const auto begin = Clock::now();
+  running.wait_begin = now();
   for (;;) {
     transport_->watch();
     progress();

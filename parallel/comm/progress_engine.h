@@ -23,6 +23,8 @@ class ProgressEngine : public std::enable_shared_from_this<ProgressEngine> {
     Call call;
     std::int64_t sequence = -1;  // among the scope's collectives; -1: none of them
     std::int64_t record = 0;
+    double begin = 0;                      // seconds, as of now()
+    double wait_begin = -1;                // while somebody waits for it
     std::unique_ptr<Operation> operation;  // null once done, failed or withdrawn
     std::exception_ptr failure;            // other than PeerFailed, which belongs to the scope
     bool done = false;
@@ -31,6 +33,7 @@ class ProgressEngine : public std::enable_shared_from_this<ProgressEngine> {
   [[nodiscard]] Transport& transport() { return *transport_; }
   [[nodiscard]] FlightRecorder& recorder() { return recorder_; }
   [[nodiscard]] CallContext& context() { return context_; }
+  void observe(CallObserver* observer) { observer_ = observer; }
 
   /// A channel for collective number `sequence` of the scope, or for messages outside of collectives (-1).
   [[nodiscard]] Channel channel(const std::shared_ptr<const Scope>& scope, std::int64_t sequence);
@@ -68,6 +71,7 @@ class ProgressEngine : public std::enable_shared_from_this<ProgressEngine> {
   CommunicatorOptions options_;
   Stream stream_{1};
   FlightRecorder recorder_;
+  CallObserver* observer_ = nullptr;
   CallContext context_;
   std::vector<std::shared_ptr<Running>> active_;  // in the order they were started
   std::map<int, Failure> failed_;                 // by scope id; the first failure of each

@@ -114,22 +114,24 @@ class TransportCommunicator final : public Communicator {
   }
 
   Work exchange(std::span<const Message> sends, std::span<const Message> receives) override {
-    std::size_t bytes = 0;
-    const auto checked = [&](std::span<const Message> messages) {
+    Call call = this->call("exchange", 0);
+    const auto checked = [&](std::span<const Message> messages, std::vector<int>& peers) {
       std::vector<PeerBytes> result;
       for (const Message& message : messages) {
         require_peer(message.peer, "exchange");
         require_host_buffer(message.buffer, "exchange");
         result.push_back({message.peer, bytes_of(message.buffer)});
-        bytes += message.buffer.bytes();
+        peers.push_back(message.peer);
+        call.bytes += message.buffer.bytes();
       }
       return result;
     };
-    std::vector<PeerBytes> from = checked(sends);
-    std::vector<PeerBytes> to = checked(receives);
+    std::vector<PeerBytes> from = checked(sends, call.to);
+    call.sent = call.bytes;
+    std::vector<PeerBytes> to = checked(receives, call.from);
     Operation operation =
         comm::exchange(engine_->channel(scope_, -1), std::move(from), std::move(to));
-    return engine_->start(scope_, call("exchange", bytes), -1, std::move(operation));
+    return engine_->start(scope_, std::move(call), -1, std::move(operation));
   }
 
   Work barrier() override {
@@ -148,6 +150,7 @@ class TransportCommunicator final : public Communicator {
   }
 
   void set_context(const CallContext& context) override { engine_->context() = context; }
+  void observe(CallObserver* observer) override { engine_->observe(observer); }
   [[nodiscard]] std::string recent_calls() const override { return engine_->recorder().text(); }
 
  private:
@@ -155,7 +158,7 @@ class TransportCommunicator final : public Communicator {
     HALO_REQUIRE(0 <= peer && peer < size(), str(op, " with rank ", peer, " of ", size()));
   }
   [[nodiscard]] Call call(std::string_view op, std::size_t bytes) const {
-    return {op, scope_->name, bytes, engine_->context()};
+    return {op, scope_->name, size(), bytes, 0, {}, {}, engine_->context()};
   }
   Work done(std::string_view op, std::size_t bytes) {
     FlightRecorder& recorder = engine_->recorder();

@@ -7,11 +7,21 @@
 namespace halo::comm {
 namespace {
 
+Call call(std::string_view op, const char* communicator, std::size_t bytes,
+          const CallContext& context = {}) {
+  Call call;
+  call.op = op;
+  call.communicator = communicator;
+  call.bytes = bytes;
+  call.context = context;
+  return call;
+}
+
 TEST(FlightRecorderTest, NamesCallsAndTheirStates) {
   FlightRecorder recorder;
-  const auto one = recorder.begin({"all_gather", "data", 64, {7, -1}});
-  const auto two = recorder.begin({"exchange", "pipeline", 8, {7, 2}});
-  recorder.begin({"barrier", "world", 0, {}});
+  const auto one = recorder.begin(call("all_gather", "data", 64, {7, -1}));
+  const auto two = recorder.begin(call("exchange", "pipeline", 8, {7, 2}));
+  recorder.begin(call("barrier", "world", 0));
   recorder.finish(one, FlightRecorder::State::kDone);
   recorder.finish(two, FlightRecorder::State::kFailed);
   EXPECT_EQ(recorder.text(),
@@ -22,7 +32,7 @@ TEST(FlightRecorderTest, NamesCallsAndTheirStates) {
 
 TEST(FlightRecorderTest, KeepsTheLast256AndIgnoresTheEndOfOlderOnes) {
   FlightRecorder recorder;
-  for (int i = 0; i < 300; ++i) recorder.begin({"barrier", "world", 0, {}});
+  for (int i = 0; i < 300; ++i) recorder.begin(call("barrier", "world", 0));
   recorder.finish(43, FlightRecorder::State::kFailed);  // its place now belongs to 299
   recorder.finish(44, FlightRecorder::State::kDone);
   const std::string text = recorder.text();

@@ -305,6 +305,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         BadConfig{"output=", "output is empty"}, BadConfig{"threads=-1", "threads is -1"},
         BadConfig{"seed=-1", "seed is -1"}, BadConfig{"layout.tensor=0", "layout.tensor is 0"},
+        BadConfig{"layout.bucket_elements=0", "layout.bucket_elements is 0: it must be 1 to"},
         BadConfig{"monitor.log_every_seconds=nan", "monitor.log_every_seconds"},
         BadConfig{"job[0].ranks=-2", "job[align].ranks is -2"},
         BadConfig{"job[0].train.steps=0", "job[align].train.steps is 0: it must be 1 to"},

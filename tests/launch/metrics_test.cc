@@ -55,6 +55,18 @@ TEST(Metrics, DoublesReadBackBitForBit) {
   }
 }
 
+TEST(Metrics, AxesReadBack) {
+  StepMetrics metrics = metrics_of(3);
+  metrics.axes = {{"context", 4096, 1.5, 0.25}, {"tensor", 1e9, 0.1, 0}};
+  const StepMetrics again = parse_json_line(to_json_line(metrics), "line");
+  ASSERT_EQ(again.axes.size(), 2U);
+  EXPECT_EQ(again.axes[0].name, "context");
+  EXPECT_EQ(again.axes[0].bytes, 4096);
+  EXPECT_EQ(again.axes[0].ms, 1.5);
+  EXPECT_EQ(again.axes[0].wait_ms, 0.25);
+  EXPECT_EQ(again.axes[1].bytes, 1e9);
+}
+
 TEST(Metrics, NonfiniteNumbersAreNullWithAWord) {
   StepMetrics metrics = metrics_of(0);
   metrics.loss = std::nan("");

@@ -27,7 +27,7 @@ class GradientTest : public ::testing::Test {
 
   Stream stream{1};
   ParameterSet set{stream,
-                   {{"norm", {5}, {}}, {"used", {2, 3}, {}}, {"unused", {2, 3}, {}}},
+                   {{"norm", {5}, {}, {}}, {"used", {2, 3}, {}, {}}, {"unused", {2, 3}, {}, {}}},
                    DType::kFloat64,
                    ParameterSet::Use::kTrained};
 };
@@ -58,7 +58,7 @@ TEST_F(GradientTest, OfAFreshSetIsAddedTo) {
 
 TEST(FrozenParameterTest, TakesNoGradient) {
   Stream stream(1);
-  const ParameterSet set(stream, {{"frozen", {2, 3}, {}}}, DType::kFloat64,
+  const ParameterSet set(stream, {{"frozen", {2, 3}, {}, {}}}, DType::kFloat64,
                          ParameterSet::Use::kFrozen);
   std::vector<double> ones(12, 1.0);
   add_matrix_gradient(set.at("frozen"), view(ones.data(), {4, 2}), view(ones.data(), {4, 3}),

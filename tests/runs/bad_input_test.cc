@@ -24,7 +24,8 @@ struct BadInput {
   const char* name;
   Make make;
   std::vector<std::string> told;  // parts of the message
-  bool on_ranks = false;          // under mpirun too: one case of each way that a failure takes
+  std::vector<int> ranks{
+      0};  // 0: without mpirun; a case of each way that a failure takes also on 2
 };
 void PrintTo(const BadInput& bad, std::ostream* out) { *out << bad.name; }
 
@@ -41,6 +42,17 @@ std::vector<std::string> changed_teacher(const GoldenCase& golden, const fs::pat
   change(bytes);
   write_file_atomically(teacher / file, bytes);
   return set("job[0].train.teacher", teacher.string());
+}
+
+/// DISTILL of a student that is the teacher but for its config.json.
+std::vector<std::string> changed_student(const GoldenCase& golden, const fs::path& folder,
+                                         const std::string& from, const std::string& to) {
+  const fs::path student = folder / "student";
+  fs::copy(golden.teacher(), student);
+  std::string text = read_file(student / "config.json");
+  text.replace(text.find(from), from.size(), to);
+  write_file_atomically(student / "config.json", text);
+  return set("job[distill].train.student", student.string());
 }
 
 std::vector<std::string> changed_tokens(const GoldenCase& golden, const fs::path& folder,
@@ -68,7 +80,7 @@ const std::vector<BadInput> kBadInputs{
        return extra_config(golden, folder, "sed: 3\n");
      },
      {"bad.textproto", "sed"},
-     true},
+     {0, 2}},
     {"NoTeacher",
      [](const GoldenCase&, const fs::path&) { return set("job[0].train.teacher", "/no/such"); },
      {"/no/such", "no such file or folder"}},
@@ -93,7 +105,7 @@ const std::vector<BadInput> kBadInputs{
        });
      },
      {"teacher/model.safetensors", "finite"},
-     true},
+     {0, 2}},
     {"WrongShape",
      [](const GoldenCase& golden, const fs::path& folder) {
        return changed_teacher(golden, folder, "config.json", [](std::string& bytes) {
@@ -109,7 +121,7 @@ const std::vector<BadInput> kBadInputs{
        });
      },
      {"bad.h5", "tokens"},
-     true},
+     {0, 2}},
     {"RandomBytes",
      [](const GoldenCase& golden, const fs::path& folder) {
        return changed_tokens(golden, folder, [](std::string& bytes) {
@@ -126,7 +138,7 @@ const std::vector<BadInput> kBadInputs{
        return set("job[0].train.data.tokens", (folder / "bad.h5").string());
      },
      {"bad.h5", "vocabulary"},
-     true},
+     {0, 2}},
     {"UnknownWeight",
      [](const GoldenCase&, const fs::path& folder) {
        std::vector<float> values(8, 1.0F);
@@ -142,10 +154,49 @@ const std::vector<BadInput> kBadInputs{
     {"Bfloat16",
      [](const GoldenCase&, const fs::path&) { return set("precision", "BF16"); },
      {"precision", "BF16", "GPU"}},
-    {"TensorParallel",
-     [](const GoldenCase&, const fs::path&) { return set("layout.tensor", "2"); },
-     {"layout", "tensor 2"},
-     true},
+    {"MoreTensorRanksThanRanks",
+     [](const GoldenCase&, const fs::path&) { return set("layout.tensor", "64"); },
+     {"layout: tensor is 64", "there are only"},
+     {0, 2}},
+    {"MorePartsThanLayers",
+     [](const GoldenCase&, const fs::path&) { return set("layout.chunks", "5"); },
+     {"job align: layout.pipeline 1 x layout.chunks 5 is 5: the model has 4 layers; choose a "
+      "product of up to 4"}},
+    {"MoreStagesThanLayersOfALaterJob",
+     [](const GoldenCase&, const fs::path&) {
+       return set("job[finetune].layout", "{pipeline: 2 chunks: 3}");
+     },
+     {"job finetune: layout.pipeline 2 x layout.chunks 3 is 6: the model has 4 layers"},
+     {2}},
+    {"MoreTensorRanksThanHeads",
+     [](const GoldenCase&, const fs::path&) { return set("job[distill].layout", "{tensor: 5}"); },
+     {"job distill: layout.tensor is 5: the model has 4 heads; choose up to 4"},
+     {5}},
+    {"StudentOfAnotherDepth",
+     [](const GoldenCase& golden, const fs::path& folder) {
+       return changed_student(golden, folder, "\"num_hidden_layers\": 4",
+                              "\"num_hidden_layers\": 3");
+     },
+     {"job distill", "has 3 layers, its teacher 4"}},
+    {"StudentOfAnotherWidthOnAPipeline",
+     [](const GoldenCase& golden, const fs::path& folder) {
+       std::vector<std::string> arguments =
+           changed_student(golden, folder, "\"hidden_size\": 32", "\"hidden_size\": 64");
+       for (const std::string& word : set("layout.pipeline", "2")) arguments.push_back(word);
+       return arguments;
+     },
+     {"job distill: layout.pipeline is 2", "has a hidden size of 64, its teacher one of 32"},
+     {2}},
+    {"RanksThatDoNotDivide",
+     [](const GoldenCase&, const fs::path&) {
+       return set("job[finetune].layout", "{pipeline: 2 context: 2}");
+     },
+     {"job finetune: 6 ranks do not divide by pipeline 2 x context 2 x tensor 1: choose 4 or 8 "
+      "ranks, or axes whose product is 1, 2, 3 or 6"},
+     {6}},
+    {"NoElementsABucket",
+     [](const GoldenCase&, const fs::path&) { return set("layout.bucket_elements", "0"); },
+     {"layout.bucket_elements is 0: it must be 1 to"}},
     {"NoTaskFile",
      [](const GoldenCase& golden, const fs::path& folder) {
        const std::string job = "job { name: \"score\" needs: \"finetune\" evaluate { models: \"" +
@@ -153,14 +204,14 @@ const std::vector<BadInput> kBadInputs{
        return extra_config(golden, folder, job);
      },
      {"/no/such.jsonl"},
-     true},
+     {0, 2}},
     // What later jobs would find out only after earlier ones have trained.
     {"MoreLayersKeptThanThereAre",
      [](const GoldenCase& golden, const fs::path& folder) {
        return extra_config(golden, folder, selection("strategy: UNIFORM keep: 9"));
      },
      {"job pick", "select.keep is 9", "4 layers"},
-     true},
+     {0, 2}},
     {"ScoresOfAnotherModel",
      [](const GoldenCase& golden, const fs::path& folder) {
        return extra_config(golden, folder,
@@ -239,7 +290,7 @@ TEST_P(BadInputTest, EndsWithCodeTwoAndOneMessageAndWritesNothing) {
   const TestFolder folder;
   const GoldenCase golden("tied", folder.path());
   const std::vector<std::string> bad = GetParam().make(golden, folder.path());
-  for (const int ranks : GetParam().on_ranks ? std::vector{0, 2} : std::vector{0}) {
+  for (const int ranks : GetParam().ranks) {
     SCOPED_TRACE(str(ranks, " ranks"));
     const fs::path output = folder / str("out", ranks);
     std::vector<std::string> arguments = bad;

@@ -1,6 +1,9 @@
-// One rank fails in the middle of a run: what the others asked of each other last is there for whoever looks.
+// One rank fails in the middle of a run: all end with its cause, and what the others asked of each other last is there.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdlib>
 
 #include "core/base/file.h"
 #include "tests/runs/golden_case.h"
@@ -11,42 +14,58 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
-/// halo_train on three ranks whose arguments may differ, as after a mistake on one host.
-std::vector<std::string> on_three_ranks(const std::vector<std::string>& arguments,
-                                        const std::vector<std::string>& only_rank_1) {
-  std::vector<std::string> command{"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to",
-                                   "none"};
-  for (int rank = 0; rank < 3; ++rank) {
-    if (rank > 0) command.emplace_back(":");
-    const std::vector<std::string> alone = train_command(0, arguments);
-    command.insert(command.end(), {"-np", "1"});
-    command.insert(command.end(), alone.begin(), alone.end());
-    if (rank == 1) command.insert(command.end(), only_rank_1.begin(), only_rank_1.end());
+class FailedPeerTest : public testing::Test {
+ protected:
+  /// The golden stages on four ranks with a drill, which must end within seconds.
+  ProgramResult run(const char* drill, const std::vector<std::string>& layout) {
+    std::vector<std::string> arguments{"--config", golden_.config().string(),
+                                       "--output", (folder_ / "out").string(),
+                                       "--set",    "train.steps=2"};
+    for (const std::string& field : layout) arguments.insert(arguments.end(), {"--set", field});
+    setenv("HALO_DRILL", drill, 1);
+    const auto begin = std::chrono::steady_clock::now();
+    ProgramResult result = run_program(train_command(4, arguments));
+    unsetenv("HALO_DRILL");
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(30)) << result.output;
+    EXPECT_NE(result.exit_code, 0);
+    return result;
   }
-  return command;
+  [[nodiscard]] fs::path calls_of(int rank) const {
+    return folder_ / str("out/log/calls_rank", rank, ".txt");
+  }
+
+  TestFolder folder_;
+  GoldenCase golden_{"tied", folder_.path()};
+};
+
+TEST_F(FailedPeerTest, EverySurvivingRankLeavesItsLastCalls) {
+  const ProgramResult result = run("1:1:throw", {});
+  EXPECT_EQ(result.exit_code, 1) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("rank 1: error: a drill: HALO_DRILL asks rank 1"));
+  for (const int rank : {0, 2, 3}) {
+    ASSERT_TRUE(fs::exists(calls_of(rank))) << rank << '\n' << result.output;
+    // Those of the first step, and the one that its peer never came to.
+    EXPECT_THAT(
+        read_file(calls_of(rank)),
+        testing::AllOf(HasSubstr("all_reduce"), HasSubstr(": done\n"), HasSubstr(": failed\n")));
+  }
+  EXPECT_FALSE(fs::exists(calls_of(1))) << "it knows its own failure";
 }
 
-TEST(FailedPeerTest, EverySurvivingRankLeavesItsLastCalls) {
-  const TestFolder folder;
-  const GoldenCase golden("tied", folder.path());
-  const std::string empty = (folder / "empty").string();  // fails only when its weights are read
-  fs::create_directories(empty);
-  fs::copy(golden.teacher() / "config.json", empty);
-  const ProgramResult result =
-      run_program(on_three_ranks({"--config", golden.config().string(), "--output",
-                                  (folder / "out").string(), "--set", "train.steps=2"},
-                                 {"--set", "job[1].train.teacher=" + empty}));
+TEST_F(FailedPeerTest, RanksThatWaitForOthersThanTheFailedOneEndToo) {
+  const ProgramResult result = run("3:0:throw", {"layout.pipeline=2", "layout.context=2"});
+  EXPECT_THAT(result.output, HasSubstr("rank 3: error: a drill: HALO_DRILL asks rank 3"));
+}
+
+TEST_F(FailedPeerTest, ACrashEndsAllAndIsNamed) {
+  const ProgramResult result = run("2:1:abort", {"layout.pipeline=2", "layout.tensor=2"});
+  EXPECT_THAT(result.output, HasSubstr("signal 6 (Aborted)"));
+}
+
+TEST_F(FailedPeerTest, ADrillThatCannotBeIsBadInput) {
+  const ProgramResult result = run("1:throw", {});
   EXPECT_EQ(result.exit_code, 2) << result.output;
-  EXPECT_THAT(result.output, HasSubstr(empty));
-  EXPECT_TRUE(fs::exists(folder / "out/align/summary.json")) << "the first job has ended";
-  for (const int rank : {0, 2}) {
-    const fs::path calls = folder / str("out/log/calls_rank", rank, ".txt");
-    ASSERT_TRUE(fs::exists(calls)) << calls << '\n' << result.output;
-    // Those of the first job, and the one that its peer never came to.
-    EXPECT_THAT(read_file(calls), testing::AllOf(HasSubstr("all_reduce"), HasSubstr(": done\n"),
-                                                 HasSubstr(": failed\n")));
-  }
-  EXPECT_FALSE(fs::exists(folder / "out/log/calls_rank1.txt")) << "it knows its own failure";
+  EXPECT_THAT(result.output, HasSubstr("HALO_DRILL=1:throw: expected RANK:STEP:KIND"));
 }
 
 }  // namespace

@@ -1,0 +1,206 @@
+#include "launch/plan/layout_plan.h"
+
+#include <algorithm>
+#include <iomanip>
+#include <optional>
+#include <sstream>
+#include <thread>
+
+#include "core/base/text.h"
+#include "launch/jobs/batches.h"
+
+namespace halo::launch {
+namespace {
+
+/// The last on the tensor axis, which has the largest share of what does not divide.
+int rank_of_stage(int stage, const parallel::Layout& layout) {
+  return stage * layout.data * layout.context * layout.tensor + layout.tensor - 1;
+}
+
+/// Micro-batches after which a pipeline of this shape has no more to keep.
+int enough_micro_batches(const proto::Layout& layout) {
+  return layout.pipeline() * (layout.chunks() + 1) + 6;
+}
+
+proto::Job with_layout(const proto::Job& job, const parallel::Layout& layout, int chunks) {
+  constexpr std::int64_t kManyTokens = 8192;  // keep a device busy by themselves
+  proto::Job changed = job;
+  const bool one = layout.pipeline > 1 || job.train().data().sequence_length() >= kManyTokens;
+  if (one && job.train().batch().micro_sequences() == 0)
+    changed.mutable_train()->mutable_batch()->set_micro_sequences(1);
+  changed.mutable_layout()->set_pipeline(layout.pipeline);
+  changed.mutable_layout()->set_context(layout.context);
+  changed.mutable_layout()->set_tensor(layout.tensor);
+  changed.mutable_layout()->set_chunks(chunks);
+  return changed;
+}
+
+struct Candidate {
+  proto::Job job;  // with its layout
+  LayoutPlan plan;
+  bool possible = false;
+};
+
+/// Every layout of `ranks` ranks that is worth a look: tensor ranks share a node, no more data ranks than sequences, and
+/// no fragments of a sequence shorter than what a kernel works on at once.
+std::vector<proto::Job> candidates(const proto::Job& job, int ranks,
+                                   const proto::Machine& machine) {
+  constexpr std::int64_t kShortestFragment = 128, kMostContext = 256;
+  const auto most_context = static_cast<int>(std::clamp<std::int64_t>(
+      job.train().data().sequence_length() / (2 * kShortestFragment), 1, kMostContext));
+  std::vector<proto::Job> all;
+  for (int tensor = 1; tensor <= std::min(ranks, machine.ranks_per_node()); tensor *= 2) {
+    for (int pipeline = 1; pipeline * tensor <= ranks && pipeline <= 64; pipeline *= 2) {
+      for (int context = 1; context * pipeline * tensor <= ranks && context <= most_context;
+           context *= 2) {
+        if (ranks % (context * pipeline * tensor) != 0) continue;
+        const int data = ranks / (context * pipeline * tensor);
+        if (data > job.train().batch().sequences()) continue;
+        for (const int chunks : {1, 2}) {
+          if (chunks > 1 && pipeline == 1) continue;
+          all.push_back(with_layout(job, {pipeline, data, context, tensor}, chunks));
+        }
+      }
+    }
+  }
+  return all;
+}
+
+void keep_most(std::map<std::string, train::AxisTraffic>& most,
+               const std::map<std::string, train::AxisTraffic>& traffic) {
+  for (const auto& [name, t] : traffic) {
+    if (t.seconds >= most[name].seconds) most[name] = t;
+  }
+}
+
+}  // namespace
+
+bool LayoutPlan::fits(const proto::Machine& machine) const {
+  return fullest.peak <= machine.memory_gib() * (1 << 30);
+}
+
+LayoutPlan plan_layout(const Config& config, const proto::Job& job, int ranks,
+                       const proto::Machine& machine, Effort effort) {
+  LayoutPlan plan;
+  plan.layout.pipeline = job.layout().pipeline();
+  plan.layout.context = job.layout().context();
+  plan.layout.tensor = job.layout().tensor();
+  plan.layout = parallel::fill_data(plan.layout, ranks);
+  plan.chunks = job.layout().chunks();
+  plan.micro_sequences = micro_sequences(job.train().batch(), plan.layout.data);
+  plan.recompute = job.train().recompute();
+  const auto layer_chunks = static_cast<std::size_t>(plan.layout.pipeline * plan.chunks);
+  parallel::PipelineCosts costs;
+  for (auto* list : {&costs.teacher, &costs.forward, &costs.backward}) list->resize(layer_chunks);
+  double update = 0;
+  std::map<std::string, std::optional<RankPlan>> alike;
+  for (int stage = 0; stage < plan.layout.pipeline; ++stage) {
+    const bool outer = stage < 2 || stage >= plan.layout.pipeline - 2;
+    const bool whole = effort == Effort::kAllStages || (effort == Effort::kOuterStages && outer);
+    const int most = whole ? enough_micro_batches(job.layout()) : 1;
+    const int number = rank_of_stage(stage, plan.layout);
+    const auto run = [&] {
+      return plan_rank(config, job, number, plan.layout, machine, {most, false});
+    };
+    RankPlan rank;
+    if (whole || plan.layout.pipeline <= 4) {
+      rank = run();
+    } else {  // its neighbours are often alike
+      auto& known = alike[layers_of_rank(config, job, number, plan.layout)];
+      if (!known) known = run();
+      rank = *known;
+    }
+    for (std::size_t i = 0; i < rank.chunks.forward.size(); ++i) {
+      const std::size_t at =
+          i * static_cast<std::size_t>(plan.layout.pipeline) + static_cast<std::size_t>(stage);
+      costs.teacher[at] = rank.chunks.teacher[i];
+      costs.forward[at] = rank.chunks.forward[i];
+      costs.backward[at] = rank.chunks.backward[i];
+    }
+    update = std::max(update, rank.update);
+    keep_most(plan.traffic, rank.traffic);
+    if (rank.peak >= plan.fullest.peak) plan.fullest = std::move(rank);
+  }
+  const parallel::PipelineShape& shape = plan.fullest.pipeline;
+  const parallel::PipelineReport report =
+      parallel::check_pipeline(shape, parallel::pipeline_schedule(shape), &costs);
+  plan.seconds = report.time + update;
+  plan.bubble = report.bubble_fraction();
+  return plan;
+}
+
+/// With recomputation too, when without it the candidate does not fit.
+void plan_candidate(Candidate& c, const Config& config, int ranks, const proto::Machine& machine,
+                    Effort effort) {
+  c.plan = plan_layout(config, c.job, ranks, machine, effort);
+  const bool can = c.job.train().stage() != proto::ALIGN && !c.job.train().recompute();
+  if (c.plan.fits(machine) || !can) return;
+  c.job.mutable_train()->set_recompute(true);
+  c.plan = plan_layout(config, c.job, ranks, machine, effort);
+}
+
+std::vector<LayoutPlan> plan_layouts(const Config& config, const proto::Job& job, int ranks,
+                                     const proto::Machine& machine, std::size_t most) {
+  std::vector<Candidate> all;
+  for (proto::Job& with_layout : candidates(job, ranks, machine))
+    all.push_back({std::move(with_layout), {}, false});
+  Stream stream(static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
+  stream.parallel_each(std::ssize(all), [&](std::int64_t i) {
+    Candidate& c = all[static_cast<std::size_t>(i)];
+    try {
+      plan_candidate(c, config, ranks, machine, Effort::kTimes);
+      c.possible = true;
+    } catch (const InputError&) {  // not enough heads or layers for it
+    }
+  });
+  std::erase_if(all, [](const Candidate& c) { return !c.possible; });
+  HALO_REQUIRE_INPUT(!all.empty(),
+                     str("job ", job.name(), ": no layout of ", ranks, " ranks fits its ",
+                         job.train().batch().sequences(), " sequences a step and its model"));
+  std::ranges::stable_sort(all, {}, [&](const Candidate& c) {
+    return std::pair(!c.plan.fits(machine), c.plan.seconds);
+  });
+  std::vector<LayoutPlan> fitting, others;
+  for (Candidate& c : all) {
+    const bool hopeless = !c.plan.fits(machine) && fitting.size() + others.size() >= most;
+    if (fitting.size() == most || hopeless) break;
+    plan_candidate(c, config, ranks, machine, Effort::kOuterStages);
+    (c.plan.fits(machine) ? fitting : others).push_back(std::move(c.plan));
+  }
+  const auto by_time = [](std::vector<LayoutPlan>& plans) {  // recomputation has changed some
+    std::ranges::stable_sort(plans, {}, &LayoutPlan::seconds);
+  };
+  by_time(fitting);
+  by_time(others);
+  fitting.insert(fitting.end(), others.begin(), others.end());
+  fitting.resize(std::min(fitting.size(), most));
+  return fitting;
+}
+
+std::string to_table(const std::vector<LayoutPlan>& plans, const proto::Machine& machine) {
+  std::ostringstream out;
+  out << "pipeline chunks context tensor data micro recompute       step  bubble  memory a rank   "
+         "sent a step and rank: tensor    context   pipeline   gradient\n";
+  const auto sent = [&](const LayoutPlan& plan, std::string_view axis) {
+    double bytes = 0;
+    for (const auto& [name, t] : plan.traffic)
+      if (name.starts_with(axis)) bytes += t.bytes;
+    return bytes == 0 ? std::string("-") : human_bytes(bytes);
+  };
+  for (const LayoutPlan& p : plans) {
+    out << std::right << std::setw(8) << p.layout.pipeline << std::setw(7) << p.chunks
+        << std::setw(8) << p.layout.context << std::setw(7) << p.layout.tensor << std::setw(5)
+        << p.layout.data << std::setw(6) << p.micro_sequences << std::setw(10)
+        << (p.recompute ? "yes" : "no") << std::setw(11) << human_seconds(p.seconds) << std::setw(8)
+        << formatted("%.1f%%", 100 * p.bubble) << std::setw(15) << human_bytes(p.fullest.peak)
+        << (p.fits(machine) ? "  " : " !") << std::setw(29) << sent(p, "tensor") << std::setw(11)
+        << sent(p, "context") << std::setw(11) << sent(p, "pipeline") << std::setw(11)
+        << sent(p, "gradient") << '\n';
+  }
+  if (std::ranges::any_of(plans, [&](const LayoutPlan& p) { return !p.fits(machine); }))
+    out << "! does not fit into the " << human_bytes(machine.memory_gib() * (1 << 30))
+        << " of a rank\n";
+  return out.str();
+}
+
+}  // namespace halo::launch

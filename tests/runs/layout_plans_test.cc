@@ -1,0 +1,76 @@
+// What `halo plan` chooses and tells of layouts.
+#include <gtest/gtest.h>
+
+#include "launch/plan/layout_plan.h"
+#include "tests/runs/planned_job.h"
+
+namespace halo::test {
+namespace {
+
+using launch::Config;
+using launch::LayoutPlan;
+
+std::vector<LayoutPlan> plans_of(const Config& config, int ranks,
+                                 const launch::proto::Machine& machine) {
+  return launch::plan_layouts(config, config.job(0), ranks, machine, 20);
+}
+
+TEST(LayoutPlansTest, FastestFirstAndThoseThatFitBeforeOthers) {
+  const TestFolder folder;
+  const launch::proto::Machine machine = machine_of(20);
+  const std::vector<LayoutPlan> plans = plans_of(distillation(folder, 8, 4096, 64), 16, machine);
+  ASSERT_GT(plans.size(), 5U);
+  for (std::size_t i = 0; i + 1 < plans.size(); ++i) {
+    const bool fits = plans[i].fits(machine), next_fits = plans[i + 1].fits(machine);
+    EXPECT_TRUE(fits || !next_fits) << i;
+    if (fits == next_fits) {
+      EXPECT_LE(plans[i].seconds, plans[i + 1].seconds) << i;
+    }
+  }
+  for (const LayoutPlan& plan : plans) EXPECT_EQ(plan.layout.ranks(), 16);
+}
+
+TEST(LayoutPlansTest, ShortMemoryMakesItRecompute) {
+  const TestFolder folder;
+  const Config config = distillation(folder, 8, 32768, 16);
+  const LayoutPlan rich = plans_of(config, 16, machine_of(1000)).front();
+  EXPECT_FALSE(rich.recompute);
+  bool recomputes = false;
+  for (const LayoutPlan& plan :
+       plans_of(config, 16, machine_of(0.5 * rich.fullest.peak / (1 << 30))))
+    recomputes = recomputes || plan.recompute;
+  EXPECT_TRUE(recomputes);
+}
+
+TEST(LayoutPlansTest, NoMoreDataRanksThanSequences) {
+  const TestFolder folder;
+  for (const LayoutPlan& plan : plans_of(distillation(folder, 4, 1024, 2), 16, machine_of(79)))
+    EXPECT_LE(plan.layout.data, 2);
+  // Eight of the tensor axis, four stages, and two of the data axis are the most there can be.
+  EXPECT_THROW(plans_of(distillation(folder, 4, 64, 1), 64, machine_of(79)), InputError);
+}
+
+/// Traffic of a step that was run with some of its micro-batches is that of the whole step.
+TEST(LayoutPlansTest, TrafficCountsEveryMicroBatch) {
+  const TestFolder folder;
+  const Config config = distillation(folder, 4, 256, 24);
+  launch::proto::Job job = config.job(0);
+  job.mutable_train()->mutable_batch()->set_micro_sequences(1);
+  const parallel::Layout layout{.pipeline = 2, .data = 1, .context = 2, .tensor = 2};
+  job.mutable_layout()->set_pipeline(2);
+  job.mutable_layout()->set_context(2);
+  job.mutable_layout()->set_tensor(2);
+  for (const int rank : {0, 7}) {
+    const auto whole = launch::plan_rank(config, job, rank, layout, machine_of(79), {0, false});
+    const auto part = launch::plan_rank(config, job, rank, layout, machine_of(79), {9, false});
+    ASSERT_EQ(whole.traffic.size(), part.traffic.size());
+    for (const auto& [name, t] : whole.traffic) {
+      EXPECT_EQ(t.calls, part.traffic.at(name).calls) << name;
+      EXPECT_NEAR(t.bytes, part.traffic.at(name).bytes, 1e-9 * t.bytes) << name;
+    }
+    EXPECT_EQ(whole.peak, part.peak);
+  }
+}
+
+}  // namespace
+}  // namespace halo::test
