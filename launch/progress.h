@@ -59,7 +59,5 @@ class Progress {
 
 /// Whether a stream is a terminal that takes a line rewritten in place.
 [[nodiscard]] bool is_terminal(std::FILE* stream);
-/// Seconds of a clock that never jumps, for Progress::step.
-[[nodiscard]] double steady_seconds();
 
 }  // namespace halo::launch

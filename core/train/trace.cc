@@ -1,8 +1,9 @@
 #include "core/train/trace.h"
 
 #include <algorithm>
-#include <chrono>
 #include <nlohmann/json.hpp>
+
+#include "core/base/clock.h"
 
 namespace halo::train {
 namespace {
@@ -69,10 +70,6 @@ class CallRows {
 
 }  // namespace
 
-double Trace::now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
 void Trace::on_call(const comm::CallSpan& span) {
   if (span.call.ranks == 1) return;
   AxisTraffic& traffic = traffic_[span.call.communicator];
@@ -91,7 +88,7 @@ std::map<std::string, AxisTraffic> Trace::take_traffic() { return std::exchange(
 
 void Trace::record() {
   recording_ = true;
-  start_ = now();
+  start_ = steady_seconds();
   work_.clear();
   calls_.clear();
 }

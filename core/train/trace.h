@@ -20,9 +20,6 @@ struct AxisTraffic {
 /// told to.
 class Trace final : public comm::CallObserver {
  public:
-  /// Seconds of this process's steady clock, which calls are timed by.
-  [[nodiscard]] static double now();
-
   void on_call(const comm::CallSpan& span) override;
   /// A pass of the pipeline, the optimizer's update, and so on.
   void add_work(std::string name, double begin, double end);
@@ -30,7 +27,7 @@ class Trace final : public comm::CallObserver {
   /// Since it was last taken, by communicator.
   [[nodiscard]] std::map<std::string, AxisTraffic> take_traffic();
 
-  /// Keeps events from now on; times in events_json count from here.
+  /// Keeps events from now on; times in events_json count from here. All times are steady_seconds().
   void record();
   [[nodiscard]] bool recording() const { return recording_; }
   void stop() { recording_ = false; }

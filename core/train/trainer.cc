@@ -4,6 +4,8 @@
 #include <array>
 #include <cmath>
 
+#include "core/base/clock.h"
+
 namespace halo::train {
 
 Trainer::Trainer(Stage& stage, const parallel::DeviceMesh& mesh, const TrainerOptions& options,
@@ -43,9 +45,9 @@ double Trainer::act(const parallel::PipelineAction& action, const MicroBatch& ba
   if (receives)
     x = links_.receive(action.kind, stage_.activation_shape(batch), stage_.trained().dtype(),
                        stream_);
-  const double begin = Trace::now();
+  const double begin = steady_seconds();
   const double loss = work_on(action, batch, x, pass, gradient_scale);
-  if (trace_ != nullptr) trace_->add_work(to_string(action), begin, Trace::now());
+  if (trace_ != nullptr) trace_->add_work(to_string(action), begin, steady_seconds());
   if (sends) links_.send(action.kind, std::move(x));
   return loss;
 }
@@ -104,9 +106,9 @@ StepStats Trainer::step(std::int64_t step, std::span<const MicroBatch> batches, 
   optimizer_.zero_gradients();
   const double sum =
       run(batches, Pass::kTraining, stage_.token_scale() / static_cast<double>(stats.tokens));
-  const double reduce = Trace::now();
+  const double reduce = steady_seconds();
   optimizer_.reduce_gradients();
-  if (trace_ != nullptr) trace_->add_work("reduce gradients", reduce, Trace::now());
+  if (trace_ != nullptr) trace_->add_work("reduce gradients", reduce, steady_seconds());
   if (on_gradients) on_gradients(step);
 
   const double squares = optimizer_.sum_of_squares();
@@ -122,10 +124,10 @@ StepStats Trainer::step(std::int64_t step, std::span<const MicroBatch> batches, 
                    "or look at the data"));
   const double clip =
       options_.grad_clip > 0 ? std::min(1.0, options_.grad_clip / (stats.grad_norm + 1e-6)) : 1.0;
-  const double update = Trace::now();
+  const double update = steady_seconds();
   optimizer_.update(stats.lr, clip);
   if (!options_.overlap) optimizer_.wait_for_weights();
-  if (trace_ != nullptr) trace_->add_work("update", update, Trace::now());
+  if (trace_ != nullptr) trace_->add_work("update", update, steady_seconds());
   return stats;
 }
 

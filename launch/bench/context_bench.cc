@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/base/clock.h"
 #include "core/base/rng.h"
 #include "core/train/trace.h"
 #include "kernels/lightning_attention.h"
@@ -47,11 +48,11 @@ class Rank {
   /// Seconds of a forward and a backward pass.
   double run() {
     ranks_.barrier().wait();
-    const double begin = train::Trace::now();
+    const double begin = steady_seconds();
     parallel::context_lightning(o_, incoming_, q_, k_, v_, call_, cut_, ranks_, stream_);
     parallel::context_lightning_backward({dq_, dk_, dv_}, d_o_, {q_, k_, v_, incoming_}, call_,
                                          cut_, ranks_, stream_);
-    return train::Trace::now() - begin;
+    return steady_seconds() - begin;
   }
 
  private:

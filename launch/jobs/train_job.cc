@@ -1,11 +1,11 @@
 #include <glog/logging.h>
 
 #include <algorithm>
-#include <chrono>
 #include <optional>
 
 #include "checkpoints/checkpoint_reader.h"
 #include "checkpoints/safetensors_writer.h"
+#include "core/base/clock.h"
 #include "core/base/file.h"
 #include "core/base/text.h"
 #include "launch/jobs/batches.h"
@@ -26,10 +26,6 @@ namespace halo::launch {
 namespace {
 
 constexpr int kTracedSteps = 4;
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 /// One training job on this rank, from its newest checkpoint or from the start.
 class TrainJob {
@@ -164,12 +160,12 @@ void TrainJob::open_outputs(std::int64_t first) {
 }
 
 bool TrainJob::run_step(std::int64_t step, Batches& batches) {
-  const auto start = std::chrono::steady_clock::now();
+  const double start = steady_seconds();
   did_steps_ = true;
   const std::vector<data::MicroBatch> micro_batches = batches.next();
   if (drill_) drill_->before_step(context_.world().rank(), step);
   const train::StepStats stats = trainer_.step(step, micro_batches, context_.stop);
-  const double seconds = seconds_since(start);
+  const double seconds = steady_seconds() - start;
   const auto traffic = trace_.take_traffic();
   const std::int64_t done = step + 1;
   const bool last = done == train_.steps();

@@ -73,6 +73,16 @@ void keep_most(std::map<std::string, train::AxisTraffic>& most,
   }
 }
 
+/// With recomputation too, when without it the candidate does not fit.
+void plan_candidate(Candidate& c, const Config& config, int ranks, const proto::Machine& machine,
+                    Effort effort) {
+  c.plan = plan_layout(config, c.job, ranks, machine, effort);
+  const bool can = c.job.train().stage() != proto::ALIGN && !c.job.train().recompute();
+  if (c.plan.fits(machine) || !can) return;
+  c.job.mutable_train()->set_recompute(true);
+  c.plan = plan_layout(config, c.job, ranks, machine, effort);
+}
+
 }  // namespace
 
 bool LayoutPlan::fits(const proto::Machine& machine) const {
@@ -103,7 +113,7 @@ LayoutPlan plan_layout(const Config& config, const proto::Job& job, int ranks,
       return plan_rank(config, job, number, plan.layout, machine, {most, false});
     };
     RankPlan rank;
-    if (whole || plan.layout.pipeline <= 4) {
+    if (whole) {
       rank = run();
     } else {  // its neighbours are often alike
       auto& known = alike[layers_of_rank(config, job, number, plan.layout)];
@@ -129,16 +139,6 @@ LayoutPlan plan_layout(const Config& config, const proto::Job& job, int ranks,
   return plan;
 }
 
-/// With recomputation too, when without it the candidate does not fit.
-void plan_candidate(Candidate& c, const Config& config, int ranks, const proto::Machine& machine,
-                    Effort effort) {
-  c.plan = plan_layout(config, c.job, ranks, machine, effort);
-  const bool can = c.job.train().stage() != proto::ALIGN && !c.job.train().recompute();
-  if (c.plan.fits(machine) || !can) return;
-  c.job.mutable_train()->set_recompute(true);
-  c.plan = plan_layout(config, c.job, ranks, machine, effort);
-}
-
 std::vector<LayoutPlan> plan_layouts(const Config& config, const proto::Job& job, int ranks,
                                      const proto::Machine& machine, std::size_t most) {
   std::vector<Candidate> all;
@@ -160,18 +160,19 @@ std::vector<LayoutPlan> plan_layouts(const Config& config, const proto::Job& job
   std::ranges::stable_sort(all, {}, [&](const Candidate& c) {
     return std::pair(!c.plan.fits(machine), c.plan.seconds);
   });
-  std::vector<LayoutPlan> fitting, others;
-  for (Candidate& c : all) {
-    const bool hopeless = !c.plan.fits(machine) && fitting.size() + others.size() >= most;
-    if (fitting.size() == most || hopeless) break;
-    plan_candidate(c, config, ranks, machine, Effort::kOuterStages);
-    (c.plan.fits(machine) ? fitting : others).push_back(std::move(c.plan));
-  }
-  const auto by_time = [](std::vector<LayoutPlan>& plans) {  // recomputation has changed some
-    std::ranges::stable_sort(plans, {}, &LayoutPlan::seconds);
+  std::vector<LayoutPlan> fitting, others;  // each by time
+  // Recomputation makes some slower than they promised, so that the next ones may overtake them.
+  const auto enough = [&](const LayoutPlan& next) {
+    if (!next.fits(machine)) return fitting.size() + others.size() >= most;
+    return fitting.size() >= most && fitting[most - 1].seconds <= next.seconds;
   };
-  by_time(fitting);
-  by_time(others);
+  for (Candidate& c : all) {
+    if (enough(c.plan)) break;
+    plan_candidate(c, config, ranks, machine, Effort::kOuterStages);
+    std::vector<LayoutPlan>& plans = c.plan.fits(machine) ? fitting : others;
+    const auto at = std::ranges::upper_bound(plans, c.plan.seconds, {}, &LayoutPlan::seconds);
+    plans.insert(at, std::move(c.plan));
+  }
   fitting.insert(fitting.end(), others.begin(), others.end());
   fitting.resize(std::min(fitting.size(), most));
   return fitting;

@@ -26,7 +26,7 @@ enum class Effort : std::uint8_t { kAllStages, kOuterStages, kTimes };
                                      const proto::Machine& machine,
                                      Effort effort = Effort::kAllStages);
 
-/// The best layouts that the job can have on `ranks` ranks, `most` of them: those that fit into memory, fastest first,
+/// The best layouts that the job can have on `ranks` ranks, `most` >= 1 of them: those that fit into memory, fastest first,
 /// then others. Where the job does not say, micro-batches are chosen too, and recomputation where memory wants it. Throws
 /// InputError when there is none.
 [[nodiscard]] std::vector<LayoutPlan> plan_layouts(const Config& config, const proto::Job& job,

@@ -5,12 +5,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/base/clock.h"
+
 namespace halo::comm {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double now() { return std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); }
 
 // A scope has this many tags: the first for messages outside of collectives, which match in the order they are sent,
 // the others for its collectives in turn, so that messages of two that are under way never match.
@@ -59,7 +59,7 @@ Work ProgressEngine::start(std::shared_ptr<const Scope> scope, Call call, std::i
   running->call = call;
   running->sequence = sequence;
   running->record = recorder_.begin(std::move(call));
-  running->begin = now();
+  running->begin = steady_seconds();
   running->operation = std::make_unique<Operation>(std::move(operation));
   const bool alive = std::none_of(running->scope->lineage.begin(), running->scope->lineage.end(),
                                   [&](int id) { return failed_.contains(id); });
@@ -81,7 +81,7 @@ bool ProgressEngine::step(Running& running) {
   }
   running.operation.reset();
   if (running.done && observer_ != nullptr) {
-    const double end = now();
+    const double end = steady_seconds();
     const double waited = running.wait_begin < 0 ? 0 : end - running.wait_begin;
     observer_->on_call({running.call, running.begin, end, waited});
   }
@@ -104,7 +104,7 @@ bool ProgressEngine::test(Running& running) {
 
 void ProgressEngine::wait(Running& running) {
   const auto begin = Clock::now();
-  running.wait_begin = now();
+  running.wait_begin = steady_seconds();
   for (;;) {
     transport_->watch();
     progress();
