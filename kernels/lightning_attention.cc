@@ -1,9 +1,11 @@
 #include "kernels/lightning_attention.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 
 #include "kernels/checks.h"
+#include "kernels/lightning_waiting.h"
 
 namespace halo::kernels {
 namespace {
@@ -40,11 +42,46 @@ void require_inputs(std::string_view op, const LightningForward& x,
 /// Whether the op ends here, its work counted: `passes` times what the chunked forward pass multiplies.
 bool lightning_counted(std::string_view op, double passes, const LightningForward& x,
                        Stream& stream) {
-  constexpr double kChunk = 64;  // tokens of it see each other, the others a state
   const auto K = static_cast<double>(x.q.dim(3));
-  const double flops = passes * static_cast<double>(x.q.size()) * (4 * K + 2 * kChunk);
+  const double flops = passes * static_cast<double>(x.q.size()) * (4 * K + 2.0 * kLightningChunk);
   return only_counted(op, KernelWork::Kind::kAttention, flops, {x.q, x.k, x.v, x.q}, stream) &&
          !counts_temporaries(x.q.dtype);
+}
+
+constexpr double kBackwardPasses = 2.5;
+
+void require_state(std::string_view op, std::string_view name, const TensorView& state,
+                   const TensorView& q) {
+  if (state.empty()) return;
+  require_strided_operand(op, name, state, {q.dim(1), q.dim(2), q.dim(3), q.dim(3)},
+                          wide_dtype(q.dtype), q.device);
+}
+
+/// The part of all chunks and query heads on which the state before the sequence shows.
+double share_seeing_start(const TensorView& q, const LightningOptions& options) {
+  const std::int64_t chunks = (q.dim(0) + kLightningChunk - 1) / kLightningChunk;
+  std::int64_t seeing = 0;
+  for (const double slope : options.slopes)
+    seeing += chunks_seeing_start(q.dim(0), slope, q.dtype);
+  const std::int64_t all = std::max<std::int64_t>(chunks * q.dim(2), 1);
+  return static_cast<double>(seeing) / static_cast<double>(all);
+}
+
+void require_forward(std::string_view op, const TensorView& o, const LightningForward& x,
+                     const LightningOptions& options) {
+  require_inputs(op, x, options);
+  require_strided_operand(op, "o", o, x.q.shape, x.q.dtype, x.q.device);
+}
+
+void require_backward(std::string_view op, const LightningGradients& gradients,
+                      const TensorView& d_o, const LightningForward& x,
+                      const LightningOptions& options) {
+  require_inputs(op, x, options);
+  require_strided_operand(op, "do", d_o, x.q.shape, x.q.dtype, x.q.device);
+  require_strided_operand(op, "dq", gradients.dq, x.q.shape, x.q.dtype, x.q.device);
+  require_strided_operand(op, "dk", gradients.dk, x.k.shape, x.q.dtype, x.q.device);
+  require_strided_operand(op, "dv", gradients.dv, x.k.shape, x.q.dtype, x.q.device);
+  require_state(op, "dstate_in", gradients.dstate_in, x.q);
 }
 
 }  // namespace
@@ -65,11 +102,8 @@ void lightning_attention(TensorView o, TensorView state_out, TensorView q, Tenso
                          TensorView v, TensorView state_in, const LightningOptions& options,
                          Stream& stream) {
   constexpr const char* kOp = "lightning_attention";
-  require_inputs(kOp, {q, k, v, state_in}, options);
-  require_strided_operand(kOp, "o", o, q.shape, q.dtype, q.device);
-  if (!state_out.empty())
-    require_strided_operand(kOp, "state_out", state_out, {q.dim(1), q.dim(2), q.dim(3), q.dim(3)},
-                            wide_dtype(q.dtype), q.device);
+  require_forward(kOp, o, {q, k, v, state_in}, options);
+  require_state(kOp, "state_out", state_out, q);
   if (lightning_counted(kOp, 1, {q, k, v, state_in}, stream)) return;
   cpu::lightning_attention(o, state_out, q, k, v, state_in, options, stream);
 }
@@ -78,19 +112,9 @@ void lightning_attention_backward(const LightningGradients& gradients, TensorVie
                                   TensorView dstate_out, const LightningForward& forward,
                                   const LightningOptions& options, Stream& stream) {
   constexpr const char* kOp = "lightning_attention_backward";
-  require_inputs(kOp, forward, options);
-  const TensorView& q = forward.q;
-  const Shape state = {q.dim(1), q.dim(2), q.dim(3), q.dim(3)};
-  require_strided_operand(kOp, "do", d_o, q.shape, q.dtype, q.device);
-  require_strided_operand(kOp, "dq", gradients.dq, q.shape, q.dtype, q.device);
-  require_strided_operand(kOp, "dk", gradients.dk, forward.k.shape, q.dtype, q.device);
-  require_strided_operand(kOp, "dv", gradients.dv, forward.k.shape, q.dtype, q.device);
-  if (!dstate_out.empty())
-    require_strided_operand(kOp, "dstate_out", dstate_out, state, wide_dtype(q.dtype), q.device);
-  if (!gradients.dstate_in.empty())
-    require_strided_operand(kOp, "dstate_in", gradients.dstate_in, state, wide_dtype(q.dtype),
-                            q.device);
-  if (lightning_counted(kOp, 2.5, forward, stream)) return;
+  require_backward(kOp, gradients, d_o, forward, options);
+  require_state(kOp, "dstate_out", dstate_out, forward.q);
+  if (lightning_counted(kOp, kBackwardPasses, forward, stream)) return;
   cpu::lightning_attention_backward(gradients, d_o, dstate_out, forward, options, stream);
 }
 
@@ -106,36 +130,50 @@ void lightning_carry_state(TensorView out, TensorView in, TensorView own, Tensor
   cpu::lightning_carry_state(out, in, own, kept, stream);
 }
 
-void lightning_add_state(TensorView o, TensorView q, TensorView state,
-                         const LightningOptions& options, Stream& stream) {
-  constexpr const char* kOp = "lightning_add_state";
-  require_inputs(kOp, {q, q, q, state}, options);
-  require_strided_operand(kOp, "o", o, q.shape, q.dtype, q.device);
-  HALO_REQUIRE(!state.empty(), str(kOp, ": no state"));
-  if (only_counted(kOp, {o, o, q, state}, stream) && !counts_temporaries(q.dtype)) return;
-  cpu::lightning_add_state(o, q, state, options, stream);
+void lightning_attention_begin(TensorView o, TensorView state_out, TensorView q, TensorView k,
+                               TensorView v, const LightningOptions& options, Stream& stream) {
+  constexpr const char* kOp = "lightning_attention_begin";
+  const LightningForward x{q, k, v, {}};
+  require_forward(kOp, o, x, options);
+  require_state(kOp, "state_out", state_out, q);
+  if (lightning_counted(kOp, 1 - share_seeing_start(q, options), x, stream)) return;
+  cpu::lightning_attention_begin(o, state_out, q, k, v, options, stream);
 }
 
-void lightning_add_state_gradient(TensorView dk, TensorView dv, TensorView k, TensorView v,
-                                  TensorView dstate, const LightningOptions& options,
-                                  Stream& stream) {
-  constexpr const char* kOp = "lightning_add_state_gradient";
-  HALO_REQUIRE(dstate.rank() == 4 && k.rank() == 4,
-               str(kOp, ": dstate is ", to_string(dstate.shape), ", k ", to_string(k.shape)));
-  const std::int64_t T = k.dim(0), B = k.dim(1), H = dstate.dim(1), G = k.dim(2), K = k.dim(3);
-  HALO_REQUIRE(G > 0 && H % G == 0, str(kOp, ": ", H, " states over ", G, " key heads"));
-  require_strided_operand(kOp, "k", k, k.shape, k.dtype, k.device);
-  require_strided_operand(kOp, "v", v, k.shape, k.dtype, k.device);
-  require_strided_operand(kOp, "dk", dk, k.shape, k.dtype, k.device);
-  require_strided_operand(kOp, "dv", dv, k.shape, k.dtype, k.device);
-  require_strided_operand(kOp, "dstate", dstate, {B, H, K, K}, wide_dtype(k.dtype), k.device);
-  require_decays(kOp, H, options);
-  if (!options.document_start.empty())
-    require_strided_operand(kOp, "document_start", options.document_start, {T, B}, DType::kInt32,
-                            k.device);
-  if (only_counted(kOp, {dk, dk, dv, dv, k, v, dstate}, stream) && !counts_temporaries(k.dtype))
-    return;
-  cpu::lightning_add_state_gradient(dk, dv, k, v, dstate, options, stream);
+void lightning_attention_finish(TensorView o, TensorView q, TensorView k, TensorView v,
+                                TensorView state_in, const LightningOptions& options,
+                                Stream& stream) {
+  constexpr const char* kOp = "lightning_attention_finish";
+  const LightningForward x{q, k, v, state_in};
+  require_forward(kOp, o, x, options);
+  if (lightning_counted(kOp, share_seeing_start(q, options), x, stream)) return;
+  cpu::lightning_attention_finish(o, q, k, v, state_in, options, stream);
+}
+
+void lightning_attention_backward_begin(const LightningGradients& gradients, TensorView waiting,
+                                        TensorView d_o, const LightningForward& forward,
+                                        const LightningOptions& options, Stream& stream) {
+  constexpr const char* kOp = "lightning_attention_backward_begin";
+  require_backward(kOp, gradients, d_o, forward, options);
+  HALO_REQUIRE(!waiting.empty(), str(kOp, ": nowhere to keep the state"));
+  require_state(kOp, "waiting", waiting, forward.q);
+  const double share = share_seeing_start(forward.q, options);  // as many enter the end
+  if (lightning_counted(kOp, kBackwardPasses * (1 - share), forward, stream)) return;
+  cpu::lightning_attention_backward_begin(gradients, waiting, d_o, forward, options, stream);
+}
+
+void lightning_attention_backward_finish(const LightningGradients& gradients, TensorView waiting,
+                                         TensorView d_o, TensorView dstate_out,
+                                         const LightningForward& forward,
+                                         const LightningOptions& options, Stream& stream) {
+  constexpr const char* kOp = "lightning_attention_backward_finish";
+  require_backward(kOp, gradients, d_o, forward, options);
+  require_state(kOp, "dstate_out", dstate_out, forward.q);
+  require_state(kOp, "waiting", waiting, forward.q);
+  const double share = share_seeing_start(forward.q, options);
+  if (lightning_counted(kOp, kBackwardPasses * share, forward, stream)) return;
+  cpu::lightning_attention_backward_finish(gradients, waiting, d_o, dstate_out, forward, options,
+                                           stream);
 }
 
 }  // namespace halo::kernels

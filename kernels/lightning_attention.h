@@ -49,19 +49,27 @@ void lightning_attention_backward(const LightningGradients& gradients, TensorVie
 void lightning_carry_state(TensorView out, TensorView in, TensorView own, TensorView kept,
                            Stream& stream);
 
-// A sequence that is split among ranks: each computes its part with a zero state, and adds what comes through the state
-// once that has arrived. Both work on the tokens alone whose decay still shows in the wide dtype: a factor below 2^-8 of
-// its last digit is left out.
+// A sequence that is split among ranks: each begins before it knows the state that enters its part, and finishes once that
+// has arrived. What waits are the chunks on which it still shows (kernels/lightning_waiting.h).
 
-/// o_t += scale e^(-slope (t + 1)) q_t S for the tokens that continue the documents before the first: what state_in = S
-/// (B, H, K, K) adds to lightning_attention with a zero one.
-void lightning_add_state(TensorView o, TensorView q, TensorView state,
-                         const LightningOptions& options, Stream& stream);
-/// dk_j += e^(-slope (T - 1 - j)) v_j dS^T, dv_j += e^(-slope (T - 1 - j)) k_j dS for the tokens of the last document:
-/// what dstate_out = dS (B, H, K, K) adds to lightning_attention_backward's with a zero one. dk, dv, k, v (T, B, G, K).
-void lightning_add_state_gradient(TensorView dk, TensorView dv, TensorView k, TensorView v,
-                                  TensorView dstate, const LightningOptions& options,
-                                  Stream& stream);
+/// Without state_in: o of the chunks that do not wait, and state_out of these tokens alone.
+void lightning_attention_begin(TensorView o, TensorView state_out, TensorView q, TensorView k,
+                               TensorView v, const LightningOptions& options, Stream& stream);
+/// With state_in (B, H, K, K; empty for zero): o of the chunks that have waited. Together the two write what
+/// lightning_attention does, but for state_out.
+void lightning_attention_finish(TensorView o, TensorView q, TensorView k, TensorView v,
+                                TensorView state_in, const LightningOptions& options,
+                                Stream& stream);
+/// Without dstate_out: the gradients of the chunks that do not wait, dstate_in from these tokens alone, and in `waiting`
+/// (B, H, K, K) wide the state before the first chunk that waits.
+void lightning_attention_backward_begin(const LightningGradients& gradients, TensorView waiting,
+                                        TensorView d_o, const LightningForward& forward,
+                                        const LightningOptions& options, Stream& stream);
+/// With dstate_out (B, H, K, K; empty for zero): dq, dk, dv of the chunks that have waited.
+void lightning_attention_backward_finish(const LightningGradients& gradients, TensorView waiting,
+                                         TensorView d_o, TensorView dstate_out,
+                                         const LightningForward& forward,
+                                         const LightningOptions& options, Stream& stream);
 
 namespace cpu {
 void lightning_attention(TensorView o, TensorView state_out, TensorView q, TensorView k,
@@ -72,10 +80,17 @@ void lightning_attention_backward(const LightningGradients& gradients, TensorVie
                                   const LightningOptions& options, Stream& stream);
 void lightning_carry_state(TensorView out, TensorView in, TensorView own, TensorView kept,
                            Stream& stream);
-void lightning_add_state(TensorView o, TensorView q, TensorView state,
-                         const LightningOptions& options, Stream& stream);
-void lightning_add_state_gradient(TensorView dk, TensorView dv, TensorView k, TensorView v,
-                                  TensorView dstate, const LightningOptions& options,
-                                  Stream& stream);
+void lightning_attention_begin(TensorView o, TensorView state_out, TensorView q, TensorView k,
+                               TensorView v, const LightningOptions& options, Stream& stream);
+void lightning_attention_finish(TensorView o, TensorView q, TensorView k, TensorView v,
+                                TensorView state_in, const LightningOptions& options,
+                                Stream& stream);
+void lightning_attention_backward_begin(const LightningGradients& gradients, TensorView waiting,
+                                        TensorView d_o, const LightningForward& forward,
+                                        const LightningOptions& options, Stream& stream);
+void lightning_attention_backward_finish(const LightningGradients& gradients, TensorView waiting,
+                                         TensorView d_o, TensorView dstate_out,
+                                         const LightningForward& forward,
+                                         const LightningOptions& options, Stream& stream);
 }  // namespace cpu
 }  // namespace halo::kernels

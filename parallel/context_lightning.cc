@@ -12,9 +12,10 @@ struct HeadGroup {
   [[nodiscard]] std::int64_t heads() const { return q_end - q_begin; }
 };
 
-/// Groups large enough that each keeps a kernel's threads and caches busy.
+/// Groups large enough that each keeps a kernel's threads and caches busy, small enough that most states travel while
+/// other groups are computed.
 std::vector<HeadGroup> head_groups(std::int64_t B, std::int64_t H, std::int64_t G) {
-  constexpr std::int64_t kItems = 8;  // of batch element and key head
+  constexpr std::int64_t kItems = 4;  // of batch element and key head
   const std::int64_t each = (kItems + B - 1) / std::max<std::int64_t>(B, 1), repeats = H / G;
   std::vector<HeadGroup> groups;
   for (std::int64_t g = 0; g < G; g += each) {
@@ -28,11 +29,27 @@ std::vector<HeadGroup> head_groups(std::int64_t B, std::int64_t H, std::int64_t 
 struct LocalFragment {
   Fragment fragment;
   std::vector<std::int32_t> starts;  // (tokens, B), or empty
+};
+
+/// One fragment of one group of heads: what a kernel is called for.
+struct Piece {
+  const HeadGroup& heads;
+  const Fragment& fragment;
+  std::int64_t slot;  // of the fragment on its rank
+  kernels::LightningOptions options;
+
   [[nodiscard]] TensorView tokens(const TensorView& x) const {
     return x.slice(0, fragment.local_begin, fragment.local_end());
   }
-  [[nodiscard]] TensorView tokens(const TensorView& x, std::int64_t begin, std::int64_t end) const {
-    return tokens(x).slice(2, begin, end);
+  [[nodiscard]] TensorView queries(const TensorView& x) const {
+    return tokens(x).slice(2, heads.q_begin, heads.q_end);
+  }
+  [[nodiscard]] TensorView keys(const TensorView& x) const {
+    return tokens(x).slice(2, heads.k_begin, heads.k_end);
+  }
+  /// Of the states of all fragments and heads of this rank; none for none.
+  [[nodiscard]] TensorView state(const TensorView& all) const {
+    return all.empty() ? all : all.select(0, slot).slice(1, heads.q_begin, heads.q_end);
   }
 };
 
@@ -51,16 +68,16 @@ class Call {
   }
 
   [[nodiscard]] const std::vector<HeadGroup>& groups() const { return groups_; }
-  [[nodiscard]] const std::vector<LocalFragment>& fragments() const { return fragments_; }
-
-  [[nodiscard]] kernels::LightningOptions options(const LocalFragment& x,
-                                                  const HeadGroup& g) const {
-    kernels::LightningOptions options;
-    options.slopes.assign(call_.slopes.begin() + g.q_begin, call_.slopes.begin() + g.q_end);
-    options.scale = call_.scale;
+  [[nodiscard]] int slots() const { return static_cast<int>(fragments_.size()); }
+  [[nodiscard]] Piece piece(int group, int slot) const {
+    const HeadGroup& g = groups_[static_cast<std::size_t>(group)];
+    const LocalFragment& x = fragments_[static_cast<std::size_t>(slot)];
+    Piece piece{g, x.fragment, slot, {}};
+    piece.options.slopes.assign(call_.slopes.begin() + g.q_begin, call_.slopes.begin() + g.q_end);
+    piece.options.scale = call_.scale;
     if (!x.starts.empty())
-      options.document_start = view(x.starts.data(), {x.fragment.length(), B_});
-    return options;
+      piece.options.document_start = view(x.starts.data(), {x.fragment.length(), B_});
+    return piece;
   }
   /// Uninitialised states of a group, one for each fragment.
   [[nodiscard]] Tensor states(const HeadGroup& g) const {
@@ -127,6 +144,73 @@ void require_cut(const TensorView& q, const TensorView& k, const SequenceCut& cu
                    to_string(k.shape), " for ", cut.tokens_per_rank(), " tokens"));
 }
 
+/// The forward pass of the pieces of one rank.
+struct Forward {
+  TensorView o, q, k, v;
+  Stream& stream;
+
+  /// Writes to `own` what the piece adds to the state.
+  void begin(const Piece& x, TensorView own) const {
+    kernels::lightning_attention_begin(x.queries(o), own, x.queries(q), x.keys(k), x.keys(v),
+                                       x.options, stream);
+  }
+  void finish(const Piece& x, TensorView state) const {
+    kernels::lightning_attention_finish(x.queries(o), x.queries(q), x.keys(k), x.keys(v), state,
+                                        x.options, stream);
+  }
+};
+
+struct Backward {
+  const ContextLightningGradients& gradients;
+  TensorView d_o;
+  const ContextLightningForward& forward;
+  TensorView waiting;  // as forward.incoming
+  Stream& stream;
+
+  /// Writes to `own` what the piece adds to the gradient of the state before it.
+  void begin(const Piece& x, TensorView own) const {
+    kernels::lightning_attention_backward_begin(of(x, own), x.state(waiting), x.queries(d_o),
+                                                operands(x), x.options, stream);
+  }
+  void finish(const Piece& x, TensorView dstate) const {
+    kernels::lightning_attention_backward_finish(of(x, {}), x.state(waiting), x.queries(d_o),
+                                                 dstate, operands(x), x.options, stream);
+  }
+  [[nodiscard]] kernels::LightningForward operands(const Piece& x) const {
+    return {x.queries(forward.q), x.keys(forward.k), x.keys(forward.v),
+            x.fragment.index == 0 ? TensorView{} : x.state(forward.incoming)};
+  }
+  [[nodiscard]] kernels::LightningGradients of(const Piece& x, TensorView dstate) const {
+    return {x.queries(gradients.dq), x.keys(gradients.dk), x.keys(gradients.dv), dstate};
+  }
+};
+
+/// Begins every piece and sends its state on, then finishes each with the state that has arrived, while others travel;
+/// `arrived(piece, state)` sees each. The piece that nothing enters waits like the others, so that no rank is late with
+/// the states that others need.
+template <class Pass, class Arrived>
+void run_pieces(const Call& local, const Pass& pass, StateExchange& exchange,
+                StateExchange::Direction direction, const Arrived& arrived) {
+  const auto groups = static_cast<int>(local.groups().size());
+  for (int g = 0; g < groups; ++g) {
+    const HeadGroup& heads = local.groups()[static_cast<std::size_t>(g)];
+    Tensor own = local.states(heads);
+    for (int slot = 0; slot < local.slots(); ++slot)
+      pass.begin(local.piece(g, slot), own.view().select(0, slot));
+    exchange.start(std::move(own), local.kept(heads));
+  }
+  for (int i = 0; i < local.slots(); ++i) {
+    const int slot = direction == StateExchange::Direction::kForward ? i : local.slots() - 1 - i;
+    for (int g = 0; g < groups; ++g) {
+      const TensorView state = exchange.arrived(g, slot);
+      const Piece piece = local.piece(g, slot);
+      pass.finish(piece, state);
+      if (!state.empty()) arrived(piece, state);
+    }
+  }
+  exchange.finish();
+}
+
 }  // namespace
 
 void context_lightning(TensorView o, TensorView incoming, TensorView q, TensorView k, TensorView v,
@@ -137,36 +221,14 @@ void context_lightning(TensorView o, TensorView incoming, TensorView q, TensorVi
     kernels::lightning_attention(o, {}, q, k, v, {}, whole_sequence(call), stream);
     return;
   }
+  constexpr auto kDirection = StateExchange::Direction::kForward;
   const Call local(call, q, k, cut, ranks, stream);
-  StateExchange exchange(cut, ranks, call.method, StateExchange::Direction::kForward,
+  StateExchange exchange(cut, ranks, call.method, kDirection,
                          static_cast<int>(local.groups().size()), stream);
-  for (const HeadGroup& g : local.groups()) {
-    Tensor own = local.states(g);
-    for (std::size_t i = 0; i < local.fragments().size(); ++i) {
-      const LocalFragment& x = local.fragments()[i];
-      kernels::lightning_attention(
-          x.tokens(o, g.q_begin, g.q_end), own.view().select(0, static_cast<std::int64_t>(i)),
-          x.tokens(q, g.q_begin, g.q_end), x.tokens(k, g.k_begin, g.k_end),
-          x.tokens(v, g.k_begin, g.k_end), {}, local.options(x, g), stream);
-    }
-    exchange.start(std::move(own), local.kept(g));
-  }
-  exchange.finish();
-  for (std::size_t i = 0; i < local.groups().size(); ++i) {
-    const HeadGroup& g = local.groups()[i];
-    for (std::size_t slot = 0; slot < local.fragments().size(); ++slot) {
-      const LocalFragment& x = local.fragments()[slot];
-      const TensorView state = exchange.incoming(static_cast<int>(i), static_cast<int>(slot));
-      const TensorView kept =
-          incoming.empty()
-              ? TensorView{}
-              : incoming.select(0, static_cast<std::int64_t>(slot)).slice(1, g.q_begin, g.q_end);
-      if (state.empty()) continue;
-      kernels::lightning_add_state(x.tokens(o, g.q_begin, g.q_end), x.tokens(q, g.q_begin, g.q_end),
-                                   state, local.options(x, g), stream);
-      if (!kept.empty()) copy(kept, state, stream);
-    }
-  }
+  run_pieces(local, Forward{o, q, k, v, stream}, exchange, kDirection,
+             [&](const Piece& piece, TensorView state) {
+               if (!incoming.empty()) copy(piece.state(incoming), state, stream);
+             });
 }
 
 void context_lightning_backward(const ContextLightningGradients& gradients, TensorView d_o,
@@ -180,40 +242,13 @@ void context_lightning_backward(const ContextLightningGradients& gradients, Tens
                                           {q, k, v, {}}, whole_sequence(call), stream);
     return;
   }
+  constexpr auto kDirection = StateExchange::Direction::kBackward;
   const Call local(call, q, k, cut, ranks, stream);
-  StateExchange exchange(cut, ranks, call.method, StateExchange::Direction::kBackward,
+  StateExchange exchange(cut, ranks, call.method, kDirection,
                          static_cast<int>(local.groups().size()), stream);
-  for (const HeadGroup& g : local.groups()) {
-    Tensor own = local.states(g);
-    for (std::size_t i = 0; i < local.fragments().size(); ++i) {
-      const LocalFragment& x = local.fragments()[i];
-      const auto slot = static_cast<std::int64_t>(i);
-      const bool first = x.fragment.index == 0;
-      const TensorView before =
-          first ? TensorView{} : forward.incoming.select(0, slot).slice(1, g.q_begin, g.q_end);
-      kernels::lightning_attention_backward(
-          {x.tokens(gradients.dq, g.q_begin, g.q_end), x.tokens(gradients.dk, g.k_begin, g.k_end),
-           x.tokens(gradients.dv, g.k_begin, g.k_end), own.view().select(0, slot)},
-          x.tokens(d_o, g.q_begin, g.q_end), {},
-          {x.tokens(q, g.q_begin, g.q_end), x.tokens(k, g.k_begin, g.k_end),
-           x.tokens(v, g.k_begin, g.k_end), before},
-          local.options(x, g), stream);
-    }
-    exchange.start(std::move(own), local.kept(g));
-  }
-  exchange.finish();
-  for (std::size_t i = 0; i < local.groups().size(); ++i) {
-    const HeadGroup& g = local.groups()[i];
-    for (std::size_t slot = 0; slot < local.fragments().size(); ++slot) {
-      const LocalFragment& x = local.fragments()[slot];
-      const TensorView state = exchange.incoming(static_cast<int>(i), static_cast<int>(slot));
-      if (state.empty()) continue;
-      kernels::lightning_add_state_gradient(
-          x.tokens(gradients.dk, g.k_begin, g.k_end), x.tokens(gradients.dv, g.k_begin, g.k_end),
-          x.tokens(k, g.k_begin, g.k_end), x.tokens(v, g.k_begin, g.k_end), state,
-          local.options(x, g), stream);
-    }
-  }
+  const Tensor waiting(stream, forward.incoming.shape, forward.incoming.dtype);
+  run_pieces(local, Backward{gradients, d_o, forward, waiting, stream}, exchange, kDirection,
+             [](const Piece&, const TensorView&) {});
 }
 
 }  // namespace halo::parallel

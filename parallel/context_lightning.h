@@ -17,9 +17,9 @@ struct ContextLightningCall {
   TensorView document_start;  // (T_loc, B) int32, in tokens of the whole sequence; or empty
 };
 
-/// Lightning attention over a sequence that is cut among `ranks`; collective. Each rank works on its fragments as if
-/// nothing came before them and adds what the state before them gives, which travels meanwhile. With one rank it is the
-/// kernel.
+/// Lightning attention over a sequence that is cut among `ranks`; collective. Each rank begins its fragments, the
+/// states travel from fragment to fragment meanwhile, and the chunks on which an incoming state shows are finished with
+/// it. With one rank it is the kernel.
 ///
 /// Shapes   q, o (T_loc, B, H, K); k, v (T_loc, B, G, K), this rank's tokens of the cut; incoming (fragments of this rank,
 ///          B, H, K, K) wide receives the state before each, which the backward pass needs, or is empty. With one rank

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <utility>
 
 #include "kernels/gates.h"
 #include "kernels/lightning_attention.h"
@@ -36,13 +37,6 @@ TensorView StateExchange::in(int g, int slot) {
   return group(g).in.view().select(0, fragment_slot(slot));
 }
 
-TensorView StateExchange::incoming(int g, int slot) const {
-  const int place_of_fragment =
-      place(direction_ == Direction::kForward ? slot : slots() - 1 - slot);
-  if (place_of_fragment == 0) return {};
-  return groups_[static_cast<std::size_t>(g)].in.view().select(0, slot);
-}
-
 Tensor StateExchange::carried(int g, int slot) {
   Tensor out(stream_, own(g, slot).shape, own(g, slot).dtype);
   if (place(slot) == 0)
@@ -65,6 +59,7 @@ void StateExchange::plan_ring() {
     for (int g = 0; g < groups_planned_; ++g) {
       Step step;
       step.group = g;
+      step.slot = slot;
       if (here > 0 && owner(here - 1) != ranks_.rank()) {
         step.post = [this, g, slot, here] {
           const comm::Message message{owner(here - 1), in(g, slot)};
@@ -94,7 +89,7 @@ void StateExchange::plan_scan_rounds(int slot, int g) {
   const int P = ranks_.size();
   const int begin = place(slot) / P * P, index = place(slot) - begin;  // of this scan; in it
   const auto rank_at = [this, begin](int i) { return owner(begin + i); };
-  steps_.push_back({g, nullptr, [this, g, slot, index, begin] {
+  steps_.push_back({g, slot, nullptr, [this, g, slot, index, begin] {
                       Group& x = group(g);
                       const bool enters = index == 0 && begin > 0;  // in(g, slot) is here already
                       x.sums = enters ? carried(g, slot) : Tensor::copy_of(stream_, own(g, slot));
@@ -104,6 +99,7 @@ void StateExchange::plan_scan_rounds(int slot, int g) {
     auto arrived = std::make_shared<Group>();
     Step step;
     step.group = g;
+    step.slot = slot;
     step.post = [this, g, index, distance, arrived, rank_at, P] {
       Group& x = group(g);
       std::vector<comm::Message> sends, receives;
@@ -128,6 +124,7 @@ void StateExchange::plan_scan_rounds(int slot, int g) {
   }
   Step shift;  // what went in before this fragment is what its neighbour has summed up
   shift.group = g;
+  shift.slot = slot;
   shift.post = [this, g, slot, index, rank_at, P] {
     std::vector<comm::Message> sends, receives;
     if (index + 1 < P) sends.push_back({rank_at(index + 1), group(g).sums});
@@ -150,24 +147,47 @@ void StateExchange::start(Tensor own, Tensor kept) {
   advance();
 }
 
+bool StateExchange::run_step(bool wait) {
+  Step& step = steps_[next_];
+  if (step.group >= static_cast<int>(groups_.size())) return false;
+  if (!posted_ && step.post) pending_ = step.post();
+  posted_ = true;
+  if (wait)
+    pending_.wait();
+  else if (!pending_.test())
+    return false;
+  step.then();
+  posted_ = false;
+  ++next_;
+  return true;
+}
+
 void StateExchange::run(bool wait) {
-  for (; next_ < steps_.size(); ++next_) {
-    Step& step = steps_[next_];
-    if (step.group >= static_cast<int>(groups_.size())) return;
-    if (!posted_ && step.post) pending_ = step.post();
-    posted_ = true;
-    if (wait)
-      pending_.wait();
-    else if (!pending_.test())
-      return;
-    step.then();
-    posted_ = false;
+  while (next_ < steps_.size() && run_step(wait)) {
   }
 }
 
-void StateExchange::finish() {
+TensorView StateExchange::arrived(int g, int slot) {
+  require_all_started();
+  const int on_the_way = fragment_slot(slot);  // which is its own inverse
+  const auto there = [&] {
+    if (next_ == steps_.size()) return true;
+    const Step& step = steps_[next_];
+    return std::pair(step.slot, step.group) > std::pair(on_the_way, g);
+  };
+  while (!there()) run_step(/*wait=*/true);
+  advance();
+  if (place(on_the_way) == 0) return {};
+  return groups_[static_cast<std::size_t>(g)].in.view().select(0, slot);
+}
+
+void StateExchange::require_all_started() const {
   HALO_REQUIRE(static_cast<int>(groups_.size()) == groups_planned_,
                str(groups_.size(), " of ", groups_planned_, " groups of states were started"));
+}
+
+void StateExchange::finish() {
+  require_all_started();
   run(/*wait=*/true);
   for (Sent& sent : sent_) sent.work.wait();
   sent_.clear();

@@ -28,15 +28,17 @@ class StateExchange {
   void start(Tensor own, Tensor kept);
   /// Progresses without waiting.
   void advance() { run(/*wait=*/false); }
-  /// Waits for the end of every group; all have been started.
+  /// Waits for the state that goes into this rank's fragment `slot`, (B, heads, K, K); empty for the first of all. All
+  /// groups have been started.
+  [[nodiscard]] TensorView arrived(int group, int slot);
+  /// Waits for the end of every group.
   void finish();
-  /// The state that goes into this rank's fragment `slot`, (B, heads, K, K); empty for the first of all. After finish.
-  [[nodiscard]] TensorView incoming(int group, int slot) const;
 
  private:
   /// What happens in order, as soon as its group has been started and the message before it has arrived.
   struct Step {
     int group = 0;
+    int slot = 0;
     std::function<comm::Work()> post;  // may be null: nothing to wait for
     std::function<void()> then;
   };
@@ -48,7 +50,10 @@ class StateExchange {
   void plan_ring();
   void plan_scan();
   void plan_scan_rounds(int slot, int group);
+  void require_all_started() const;
   void run(bool wait);
+  /// One step, if it has been started and what it waits for has arrived.
+  bool run_step(bool wait);
 
   [[nodiscard]] int place(int slot) const { return places_[static_cast<std::size_t>(slot)]; }
   [[nodiscard]] int owner(int place) const { return owners_[static_cast<std::size_t>(place)]; }

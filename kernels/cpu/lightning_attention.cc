@@ -9,7 +9,7 @@ template <class T>
 class Forward {
  public:
   Forward(const TensorView& o, const TensorView& state_out, const LightningForward& x,
-          const LightningOptions& options, Stream& stream)
+          const LightningOptions& options, Part part, Stream& stream)
       : o_(o),
         state_out_(state_out),
         x_(x),
@@ -20,13 +20,20 @@ class Forward {
         G_(x.k.dim(2)),
         K_(x.q.dim(3)),
         chunks_(x.q.dim(0), B_, options.document_start) {
-    for (const double slope : options.slopes) decays_.emplace_back(slope);
+    for (const double slope : options.slopes) {
+      decays_.emplace_back(slope);
+      const std::int64_t n = chunks_.count();
+      const std::int64_t waiting = chunks_seeing_start(x.q.dim(0), slope, x.q.dtype);
+      written_.push_back(part == Part::kAll     ? Window{0, n}
+                         : part == Part::kBegin ? Window{waiting, n}
+                                                : Window{0, waiting});
+    }
   }
 
   void run() {
-    if (chunks_.walked_by(B_ * H_)) {
+    if (chunks_.walked_by(B_ * H_, stream_.threads())) {
       each_with_workspace<T>(
-          stream_, B_ * H_, Rows::elements(K_) + K_ * K_,
+          stream_, B_ * H_, Rows::elements(K_) + 2 * K_ * K_,
           [&](std::int64_t i, Workspace<T>& memory) { walk(i / H_, i % H_, memory); });
     } else {
       by_chunks();
@@ -54,14 +61,17 @@ class Forward {
   /// One head along its chunks, with one state.
   void walk(std::int64_t b, std::int64_t h, Workspace<T>& memory) {
     Rows rows(memory, K_);
-    T* state = memory.take(K_ * K_);
+    T *state = memory.take(K_ * K_), *own = memory.take(K_ * K_);
     read_state(state, x_.state_in, b, h, K_);
-    for (std::int64_t c = 0; c < chunks_.count(); ++c) {
+    const Window& written = written_[static_cast<std::size_t>(h)];
+    for (std::int64_t c = 0; c < written.end; ++c) {
       const Chunk chunk = chunks_.at(b, c);
       gather_keys(rows, chunk, h);
-      write_output(rows, chunk, h, c == 0 && x_.state_in.empty() ? nullptr : state);
-      if (c + 1 < chunks_.count() || !state_out_.empty())
-        advance_state(state, rows.k, rows.v, rows.decayed, chunk, K_, decay(h));
+      if (written.contains(c))
+        write_output(rows, chunk, h, c == 0 && x_.state_in.empty() ? nullptr : state);
+      if (c + 1 == written.end && state_out_.empty()) break;
+      chunk_state(own, rows.k, rows.v, rows.decayed, chunk, K_, decay(h));
+      carry_state(state, own, state, chunk, K_, decay(h));
     }
     write_state(state_out_, b, h, state, K_);
   }
@@ -76,26 +86,26 @@ class Forward {
     };
     each_chunk([&](std::int64_t i, Workspace<T>& memory) {
       const std::int64_t b = i / n / H_, h = i / n % H_;
+      if (i % n >= written_[static_cast<std::size_t>(h)].end) return;
       Chunk own = chunks_.at(b, i % n);
       Rows rows(memory, K_);
       gather_keys(rows, own, h);
       T* after = all + (i / n * (n + 1) + i % n + 1) * size;
-      std::fill_n(after, size, T{0});
-      advance_state(after, rows.k, rows.v, rows.decayed, own, K_, decay(h));
+      chunk_state(after, rows.k, rows.v, rows.decayed, own, K_, decay(h));
     });
     stream_.parallel_each(B_ * H_, [&](std::int64_t i) {
       T* state = all + i * (n + 1) * size;
       read_state(state, x_.state_in, i / H_, i % H_, K_);
-      for (std::int64_t c = 0; c < n; ++c, state += size) {
-        const Chunk chunk = chunks_.at(i / H_, c);
-        if (!chunk.carries()) continue;
-        const T kept = decay(i % H_).power(chunk.count);
-        for (std::int64_t e = 0; e < size; ++e) state[size + e] += kept * state[e];
+      const Window& written = written_[static_cast<std::size_t>(i % H_)];
+      for (std::int64_t c = 0; c < written.end; ++c, state += size) {
+        T* const after = state + size;
+        carry_state(after, after, state, chunks_.at(i / H_, c), K_, decay(i % H_));
       }
       write_state(state_out_, i / H_, i % H_, state, K_);
     });
     each_chunk([&](std::int64_t i, Workspace<T>& memory) {
       const std::int64_t b = i / n / H_, h = i / n % H_;
+      if (!written_[static_cast<std::size_t>(h)].contains(i % n)) return;
       const Chunk chunk = chunks_.at(b, i % n);
       Rows rows(memory, K_);
       gather_keys(rows, chunk, h);
@@ -131,7 +141,8 @@ class Forward {
   Stream& stream_;
   std::int64_t B_, H_, G_, K_;
   Chunks chunks_;
-  std::vector<Decays<T>> decays_;
+  std::vector<Decays<T>> decays_;  // one a query head, like
+  std::vector<Window> written_;    // the chunks whose output is written; those before it make their states alone
 };
 
 }  // namespace
@@ -140,8 +151,26 @@ void lightning_attention(TensorView o, TensorView state_out, TensorView q, Tenso
                          TensorView v, TensorView state_in, const LightningOptions& options,
                          Stream& stream) {
   const LightningForward x{q, k, v, state_in};
-  dispatch_cpu_float(
-      q.dtype, [&](auto zero) { Forward<decltype(zero)>(o, state_out, x, options, stream).run(); });
+  dispatch_cpu_float(q.dtype, [&](auto zero) {
+    Forward<decltype(zero)>(o, state_out, x, options, Part::kAll, stream).run();
+  });
+}
+
+void lightning_attention_begin(TensorView o, TensorView state_out, TensorView q, TensorView k,
+                               TensorView v, const LightningOptions& options, Stream& stream) {
+  const LightningForward x{q, k, v, {}};
+  dispatch_cpu_float(q.dtype, [&](auto zero) {
+    Forward<decltype(zero)>(o, state_out, x, options, Part::kBegin, stream).run();
+  });
+}
+
+void lightning_attention_finish(TensorView o, TensorView q, TensorView k, TensorView v,
+                                TensorView state_in, const LightningOptions& options,
+                                Stream& stream) {
+  const LightningForward x{q, k, v, state_in};
+  dispatch_cpu_float(q.dtype, [&](auto zero) {
+    Forward<decltype(zero)>(o, {}, x, options, Part::kFinish, stream).run();
+  });
 }
 
 }  // namespace halo::kernels::cpu

@@ -7,15 +7,18 @@ namespace {
 /// With many heads each key/value head is walked along its chunks, forwards for the states and back for the gradients:
 /// what it needs stays in the caches. With few, three passes over all chunks: their own contributions to the states and
 /// to the states' gradients; running sums of both; then dq, dk, dv, which need only the states at a chunk's ends. Every
-/// sum has one order, chosen by the shape alone.
+/// sum has one order, whichever of the two is taken.
 template <class T>
 class Backward {
  public:
+  /// `x.state_in` is the state before the first chunk that is written, `state_out` receives that after the last of them.
   Backward(const LightningGradients& gradients, const TensorView& d_o, const TensorView& dstate_out,
-           const LightningForward& x, const LightningOptions& options, Stream& stream)
+           const TensorView& state_out, const LightningForward& x, const LightningOptions& options,
+           Part part, Stream& stream)
       : gradients_(gradients),
         d_o_(d_o),
         dstate_out_(dstate_out),
+        state_out_(state_out),
         x_(x),
         scale_(static_cast<T>(options.scale)),
         stream_(stream),
@@ -26,12 +29,20 @@ class Backward {
         chunks_(x.q.dim(0), B_, options.document_start),
         n_(chunks_.count()) {
     for (const double slope : options.slopes) decays_.emplace_back(slope);
+    for (std::int64_t g = 0; g < G_; ++g) {
+      const auto first = options.slopes.begin() + g * (H_ / G_);
+      const std::int64_t waiting =
+          n_ - chunks_entering_end(x.q.dim(0), {first, first + H_ / G_}, x.q.dtype);
+      written_.push_back(part == Part::kAll     ? Window{0, n_}
+                         : part == Part::kBegin ? Window{0, waiting}
+                                                : Window{waiting, n_});
+    }
   }
 
   void run() {
-    if (chunks_.walked_by(B_ * G_)) {
+    if (chunks_.walked_by(B_ * G_, stream_.threads())) {
       each_with_workspace<T>(
-          stream_, B_ * G_, Rows::elements(K_) + H_ / G_ * (n_ + 1) * K_ * K_,
+          stream_, B_ * G_, Rows::elements(K_) + (H_ / G_ * (n_ + 2) + 1) * K_ * K_,
           [&](std::int64_t i, Workspace<T>& memory) { walk(i / G_, i % G_, memory); });
     } else {
       by_chunks();
@@ -78,82 +89,98 @@ class Backward {
     decay_from_start(rows.decayed_do, rows.d_o, chunk.continuing, K_, scale_, decay(h));
   }
 
+  /// What the chunk's tokens, whose queries are gathered, give to the gradient of the state before it.
+  void chunk_gradient(T* own, const Rows& rows, const Chunk& chunk) const {
+    matmul_block(MatmulBlock<T>{K_, K_, chunk.continuing, rows.q, K_, true, rows.decayed_do, K_,
+                                false, own, K_});
+  }
+
   /// One key/value head: the states before its chunks, then from the last chunk to the first all gradients, with the
-  /// gradient of the state after the chunk at hand.
+  /// gradient of the state after the chunk at hand. Chunks after those that are written give to it alone.
   void walk(std::int64_t b, std::int64_t g, Workspace<T>& memory) {
     const std::int64_t R = H_ / G_, size = K_ * K_;
+    const Window& written = written_[static_cast<std::size_t>(g)];
     Rows rows(memory, K_);
-    T* const states = memory.take(R * n_ * size);
-    T* const dstates = memory.take(R * size);
+    T* const states = memory.take(R * (n_ + 1) * size);
+    T *const dstates = memory.take(R * size), *const own = memory.take(size);
+    const auto before = [&](std::int64_t r, std::int64_t c) {
+      return states + (r * (n_ + 1) + c - written.begin) * size;
+    };
     for (std::int64_t r = 0; r < R; ++r) {
-      if (n_ > 0) read_state(states + r * n_ * size, x_.state_in, b, g * R + r, K_);
+      read_state(before(r, written.begin), x_.state_in, b, g * R + r, K_);
       read_state(dstates + r * size, dstate_out_, b, g * R + r, K_);
     }
-    for (std::int64_t c = 0; c + 1 < n_; ++c) {
+    const std::int64_t needed = state_out_.empty() ? written.end - 1 : written.end;
+    for (std::int64_t c = written.begin; c < needed; ++c) {
       const Chunk chunk = chunks_.at(b, c);
       gather_keys(rows, chunk, g);
       for (std::int64_t r = 0; r < R; ++r) {
-        T* const state = states + (r * n_ + c) * size;
-        std::copy_n(state, size, state + size);
-        advance_state(state + size, rows.k, rows.v, rows.decayed, chunk, K_, decay(g * R + r));
+        chunk_state(own, rows.k, rows.v, rows.decayed, chunk, K_, decay(g * R + r));
+        carry_state(before(r, c + 1), own, before(r, c), chunk, K_, decay(g * R + r));
       }
     }
-    for (std::int64_t c = n_ - 1; c >= 0; --c) {
+    for (std::int64_t c = n_ - 1; c >= written.begin; --c) {
       const Chunk chunk = chunks_.at(b, c);
-      begin_keys(rows, chunk, g);
+      if (written.contains(c)) begin_keys(rows, chunk, g);
       for (std::int64_t r = 0; r < R; ++r) {
         T* const dstate = dstates + r * size;
-        write_query_head(rows, chunk, g * R + r, states + (r * n_ + c) * size, dstate);
-        matmul_block(MatmulBlock<T>{K_, K_, chunk.continuing, rows.q, K_, true, rows.decayed_do, K_,
-                                    false, dstate, K_, T{1},
-                                    chunk.carries() ? decay(g * R + r).power(chunk.count) : T{0}});
+        gather_queries(rows, chunk, g * R + r);
+        if (written.contains(c)) write_query_head(rows, chunk, g * R + r, before(r, c), dstate);
+        chunk_gradient(own, rows, chunk);
+        carry_state(dstate, own, dstate, chunk, K_, decay(g * R + r));
       }
-      write_keys(rows, chunk, g);
+      if (written.contains(c)) write_keys(rows, chunk, g);
     }
-    for (std::int64_t r = 0; r < R; ++r)
+    for (std::int64_t r = 0; r < R; ++r) {
       write_state(gradients_.dstate_in, b, g * R + r, dstates + r * size, K_);
+      write_state(state_out_, b, g * R + r, before(r, written.end), K_);
+    }
   }
 
   /// before[c + 1] = the state that chunk c alone makes; after[c] = the gradient that chunk c alone gives to the state
   /// before it. sum_states makes of them the state before chunk c and the gradient of the state before chunk c.
   void contribute(std::int64_t group, std::int64_t c, Workspace<T>& memory) {
     const std::int64_t b = group / G_, g = group % G_;
+    const Window& written = written_[static_cast<std::size_t>(g)];
+    if (c < written.begin) return;
     const Chunk chunk = chunks_.at(b, c);
     Rows rows(memory, K_);
-    gather_keys(rows, chunk, g);
+    if (written.contains(c)) gather_keys(rows, chunk, g);
     for (std::int64_t h = g * H_ / G_; h < (g + 1) * H_ / G_; ++h) {
-      T* state = at(before_, b, h, c + 1);
-      std::fill_n(state, K_ * K_, T{0});
-      advance_state(state, rows.k, rows.v, rows.decayed, chunk, K_, decay(h));
+      if (written.contains(c)) {
+        chunk_state(at(before_, b, h, c + 1), rows.k, rows.v, rows.decayed, chunk, K_, decay(h));
+      }
       gather_queries(rows, chunk, h);
-      matmul_block(MatmulBlock<T>{K_, K_, chunk.continuing, rows.q, K_, true, rows.decayed_do, K_,
-                                  false, at(after_, b, h, c), K_});
+      chunk_gradient(at(after_, b, h, c), rows, chunk);
     }
   }
 
   void sum_states(std::int64_t b, std::int64_t h) {
-    const std::int64_t size = K_ * K_;
-    read_state(at(before_, b, h, 0), x_.state_in, b, h, K_);
+    const Window& written = written_[static_cast<std::size_t>(h * G_ / H_)];
+    read_state(at(before_, b, h, written.begin), x_.state_in, b, h, K_);
     read_state(at(after_, b, h, n_), dstate_out_, b, h, K_);
-    const auto carry = [&](T* to, const T* from, std::int64_t c) {
-      const Chunk chunk = chunks_.at(b, c);
-      if (!chunk.carries()) return;
-      const T kept = decay(h).power(chunk.count);
-      for (std::int64_t e = 0; e < size; ++e) to[e] += kept * from[e];
-    };
-    for (std::int64_t c = 0; c < n_; ++c) carry(at(before_, b, h, c + 1), at(before_, b, h, c), c);
-    for (std::int64_t c = n_ - 1; c >= 0; --c)
-      carry(at(after_, b, h, c), at(after_, b, h, c + 1), c);
+    for (std::int64_t c = written.begin; c < written.end; ++c) {
+      T* const after = at(before_, b, h, c + 1);
+      carry_state(after, after, at(before_, b, h, c), chunks_.at(b, c), K_, decay(h));
+    }
+    for (std::int64_t c = n_ - 1; c >= written.begin; --c) {
+      T* const before = at(after_, b, h, c);
+      carry_state(before, before, at(after_, b, h, c + 1), chunks_.at(b, c), K_, decay(h));
+    }
     write_state(gradients_.dstate_in, b, h, at(after_, b, h, 0), K_);
+    write_state(state_out_, b, h, at(before_, b, h, written.end), K_);
   }
 
   void write_chunk(std::int64_t group, std::int64_t c, Workspace<T>& memory) {
     const std::int64_t b = group / G_, g = group % G_;
+    if (!written_[static_cast<std::size_t>(g)].contains(c)) return;
     const Chunk chunk = chunks_.at(b, c);
     Rows rows(memory, K_);
     begin_keys(rows, chunk, g);
-    for (std::int64_t h = g * H_ / G_; h < (g + 1) * H_ / G_; ++h)
+    for (std::int64_t h = g * H_ / G_; h < (g + 1) * H_ / G_; ++h) {
+      gather_queries(rows, chunk, h);
       write_query_head(rows, chunk, h, at(before_, b, h, c), at(after_, b, h, c + 1));
+    }
     write_keys(rows, chunk, g);
   }
 
@@ -166,10 +193,10 @@ class Backward {
     scatter(gradients_.dk, chunk.rows(g), rows.dk);
     scatter(gradients_.dv, chunk.rows(g), rows.dv);
   }
-  /// dq of a head and its share of dk and dv, from the state before the chunk and the gradient of the state after it.
+  /// dq of a head, whose rows are gathered, and its share of dk and dv, from the state before the chunk and the gradient
+  /// of the state after it.
   void write_query_head(Rows& rows, const Chunk& chunk, std::int64_t h, const T* state,
                         const T* dstate) const {
-    gather_queries(rows, chunk, h);
     add_within(rows, chunk, h);
     add_between(rows, chunk, h, state, dstate);
     scatter(gradients_.dq, chunk.rows(h), rows.dq);
@@ -213,13 +240,14 @@ class Backward {
 
   const LightningGradients& gradients_;
   const TensorView& d_o_;
-  const TensorView& dstate_out_;
+  const TensorView &dstate_out_, &state_out_;
   const LightningForward& x_;
   T scale_;
   Stream& stream_;
   std::int64_t B_, H_, G_, K_;
   Chunks chunks_;
   std::int64_t n_;
+  std::vector<Window> written_;  // a key head's chunks whose gradients are written
   Tensor before_, after_;  // (B * H, chunks + 1, K * K), of by_chunks
   std::vector<Decays<T>> decays_;
 };
@@ -230,7 +258,28 @@ void lightning_attention_backward(const LightningGradients& gradients, TensorVie
                                   TensorView dstate_out, const LightningForward& forward,
                                   const LightningOptions& options, Stream& stream) {
   dispatch_cpu_float(forward.q.dtype, [&](auto zero) {
-    Backward<decltype(zero)>(gradients, d_o, dstate_out, forward, options, stream).run();
+    Backward<decltype(zero)>(gradients, d_o, dstate_out, {}, forward, options, Part::kAll, stream)
+        .run();
+  });
+}
+
+void lightning_attention_backward_begin(const LightningGradients& gradients, TensorView waiting,
+                                        TensorView d_o, const LightningForward& forward,
+                                        const LightningOptions& options, Stream& stream) {
+  dispatch_cpu_float(forward.q.dtype, [&](auto zero) {
+    Backward<decltype(zero)>(gradients, d_o, {}, waiting, forward, options, Part::kBegin, stream)
+        .run();
+  });
+}
+
+void lightning_attention_backward_finish(const LightningGradients& gradients, TensorView waiting,
+                                         TensorView d_o, TensorView dstate_out,
+                                         const LightningForward& forward,
+                                         const LightningOptions& options, Stream& stream) {
+  const LightningForward x{forward.q, forward.k, forward.v, waiting};
+  dispatch_cpu_float(forward.q.dtype, [&](auto zero) {
+    Backward<decltype(zero)>(gradients, d_o, dstate_out, {}, x, options, Part::kFinish, stream)
+        .run();
   });
 }
 

@@ -8,11 +8,12 @@
 #include "kernels/cpu/head_rows.h"
 #include "kernels/cpu/workspace.h"
 #include "kernels/lightning_attention.h"
+#include "kernels/lightning_waiting.h"
 #include "kernels/matmul.h"
 
 namespace halo::kernels::cpu {
 
-inline constexpr std::int64_t kChunk = 64;  // tokens; work a token grows with kChunk + K
+inline constexpr std::int64_t kChunk = kLightningChunk;
 
 /// The powers e^(-slope d), d = 0 ... kChunk, of one head.
 template <class T>
@@ -40,6 +41,16 @@ struct Chunk {
   [[nodiscard]] HeadRows rows(std::int64_t head) const { return {batch, head, 1, begin, count}; }
 };
 
+/// Chunks [begin, end) of a sequence.
+struct Window {
+  std::int64_t begin = 0, end = 0;
+  [[nodiscard]] std::int64_t size() const { return end - begin; }
+  [[nodiscard]] bool contains(std::int64_t chunk) const { return begin <= chunk && chunk < end; }
+};
+
+/// What a call of a kernel does of a pass: all, what needs no state from outside, or the rest.
+enum class Part : std::uint8_t { kAll, kBegin, kFinish };
+
 /// A sequence cut into chunks, document starts checked.
 class Chunks {
  public:
@@ -48,11 +59,11 @@ class Chunks {
 
   [[nodiscard]] std::int64_t count() const { return (T_ + kChunk - 1) / kChunk; }
   [[nodiscard]] Chunk at(std::int64_t b, std::int64_t index) const;
-  /// Whether each of `heads` heads is walked along its chunks, with what it needs in the caches. Heads too few to share
-  /// out leave the chunks as items: all their states first, which costs memory traffic. Chosen by the shape alone.
-  [[nodiscard]] bool walked_by(std::int64_t heads) const {
-    constexpr std::int64_t kMany = 8;
-    return heads >= kMany || count() < kMany;
+  /// Whether each of `heads` heads is walked along its chunks, with what it needs in the caches. Heads too few to keep all
+  /// threads busy leave the chunks as items: all their states first, which costs memory traffic. The bits are the same.
+  [[nodiscard]] bool walked_by(std::int64_t heads, int threads) const {
+    constexpr std::int64_t kFew = 8;
+    return heads >= threads || count() < kFew;
   }
   /// The first token of the chunk that its token i may see.
   [[nodiscard]] std::int64_t first_seen(const Chunk& chunk, std::int64_t i) const {
@@ -101,16 +112,25 @@ void decay_to_end(T* to, const T* x, std::int64_t count, std::int64_t K, const D
     for (std::int64_t c = 0; c < K; ++c) to[j * K + c] = power[j] * x[j * K + c];
 }
 
-/// state (K, K) = the state after the chunk: what it carries of `state` before, plus its own tokens'. k and v are the
-/// chunk's dense rows; decayed_k (count, K) is scratch.
+/// own (K, K) = what the chunk's tokens add to the state. k and v are its dense rows; decayed_k (count, K) is scratch.
 template <class T>
-void advance_state(T* state, const T* k, const T* v, T* decayed_k, const Chunk& chunk,
-                   std::int64_t K, const Decays<T>& decays) {
+void chunk_state(T* own, const T* k, const T* v, T* decayed_k, const Chunk& chunk, std::int64_t K,
+                 const Decays<T>& decays) {
   decay_to_end(decayed_k, k, chunk.count, K, decays);
   const std::int64_t from = chunk.tail * K;
   matmul_block(MatmulBlock<T>{K, K, chunk.count - chunk.tail, decayed_k + from, K, true, v + from,
-                              K, false, state, K, T{1},
-                              chunk.carries() ? decays.power(chunk.count) : T{0}});
+                              K, false, own, K});
+}
+
+/// after (K, K) = own + what the chunk carries of the state on its other side. `after` may be either.
+template <class T>
+void carry_state(T* after, const T* own, const T* before, const Chunk& chunk, std::int64_t K,
+                 const Decays<T>& decays) {
+  const T kept = decays.power(chunk.count);
+  if (chunk.carries())
+    for (std::int64_t e = 0; e < K * K; ++e) after[e] = own[e] + kept * before[e];
+  else if (after != own)
+    std::copy_n(own, K * K, after);
 }
 
 /// dense (K, K) = states[b, h], or zero when `states` is empty; and back.

@@ -1,6 +1,8 @@
 #include "launch/bench/context_bench.h"
 
 #include <algorithm>
+#include <cmath>
+#include <memory>
 #include <vector>
 
 #include "core/base/clock.h"
@@ -24,11 +26,15 @@ Tensor random_tensor(Stream& stream, const Shape& shape, const char* name) {
   return tensor;
 }
 
+SequenceCut::Kind cut_of(const ContextBenchOptions& o) {
+  return o.contiguous ? SequenceCut::Kind::kContiguous : SequenceCut::Kind::kZigzag;
+}
+
 /// One rank's operands of a sequence, and its passes.
 class Rank {
  public:
   Rank(const ContextBenchOptions& o, comm::Communicator& ranks)
-      : ranks_(ranks), cut_(o.T, ranks.size(), SequenceCut::Kind::kZigzag) {
+      : ranks_(ranks), cut_(o.T, ranks.size(), cut_of(o)) {
     const std::int64_t T = cut_.tokens_per_rank();
     const Shape queries{T, 1, o.H, o.K}, keys{T, 1, o.G, o.K};
     q_ = random_tensor(stream_, queries, "q");
@@ -42,17 +48,31 @@ class Rank {
     call_.method =
         o.scan ? parallel::ContextStateMethod::kScan : parallel::ContextStateMethod::kRing;
     call_.slopes = kernels::slopes(static_cast<int>(o.H));
-    call_.scale = 0.125;
+    call_.scale = 1 / std::sqrt(static_cast<double>(o.K));
   }
 
-  /// Seconds of a forward and a backward pass.
-  double run() {
-    ranks_.barrier().wait();
-    const double begin = steady_seconds();
+  /// A forward and a backward pass.
+  void together() {
     parallel::context_lightning(o_, incoming_, q_, k_, v_, call_, cut_, ranks_, stream_);
     parallel::context_lightning_backward({dq_, dk_, dv_}, d_o_, {q_, k_, v_, incoming_}, call_,
                                          cut_, ranks_, stream_);
-    return steady_seconds() - begin;
+  }
+  /// The same of each fragment, as if it were a sequence.
+  void apart() {
+    const kernels::LightningOptions options{call_.slopes, call_.scale, {}};
+    for (const parallel::Fragment& fragment : cut_.of_rank(ranks_.rank())) {
+      const auto of = [&](const Tensor& x) {
+        return x.view().slice(0, fragment.local_begin, fragment.local_end());
+      };
+      kernels::lightning_attention(of(o_), {}, of(q_), of(k_), of(v_), {}, options, stream_);
+    }
+    for (const parallel::Fragment& fragment : cut_.of_rank(ranks_.rank())) {
+      const auto of = [&](const Tensor& x) {
+        return x.view().slice(0, fragment.local_begin, fragment.local_end());
+      };
+      kernels::lightning_attention_backward({of(dq_), of(dk_), of(dv_), {}}, of(d_o_), {},
+                                            {of(q_), of(k_), of(v_), {}}, options, stream_);
+    }
   }
 
  private:
@@ -63,33 +83,15 @@ class Rank {
   Tensor q_, k_, v_, d_o_, o_, dq_, dk_, dv_, incoming_;
 };
 
-struct Turn {
-  double seconds = 0, waited = 0, bytes = 0;
-};
-
-/// Of the slowest rank; waiting and bytes of rank 0.
-Turn run_split(const ContextBenchOptions& options) {
-  Turn turn;
-  comm::run_ranks(options.ranks, [&](comm::Communicator& world) {
-    Rank rank(options, world);
-    rank.run();  // warm
-    train::Trace trace;
-    world.observe(&trace);
-    double seconds = rank.run();
-    world.observe(nullptr);
-    world.all_reduce(view(&seconds, {1}), comm::ReduceOp::kMax).wait();
-    if (world.rank() != 0) return;
-    const train::AxisTraffic traffic = trace.take_traffic()["world"];
-    turn = {seconds, traffic.waited, traffic.bytes};
-  });
-  return turn;
-}
-
-double run_whole(const ContextBenchOptions& options) {
-  const auto self = comm::make_self_communicator("context");
-  Rank rank(options, *self);
-  rank.run();
-  return rank.run();
+/// Seconds of `work` on the slowest rank; all begin together.
+template <class Work>
+double slowest(comm::Communicator& world, const Work& work) {
+  world.barrier().wait();
+  const double begin = steady_seconds();
+  work();
+  double seconds = steady_seconds() - begin;
+  world.all_reduce(view(&seconds, {1}), comm::ReduceOp::kMax).wait();
+  return seconds;
 }
 
 double median(std::vector<double> values) {
@@ -100,18 +102,36 @@ double median(std::vector<double> values) {
 }  // namespace
 
 ContextMeasurement measure_context(const ContextBenchOptions& options) {
-  std::vector<double> one, all, share;
+  std::vector<double> one, all, apart, share;
   ContextMeasurement m;
   m.ranks = options.ranks;
-  for (int i = 0; i < options.turns; ++i) {
-    one.push_back(run_whole(options));
-    const Turn turn = run_split(options);
-    all.push_back(turn.seconds);
-    share.push_back(turn.waited / turn.seconds);
-    m.bytes = turn.bytes;
-  }
+  comm::run_ranks(options.ranks, [&](comm::Communicator& world) {
+    const bool first = world.rank() == 0;
+    const auto self = comm::make_self_communicator("context");
+    std::unique_ptr<Rank> whole;
+    if (first) whole = std::make_unique<Rank>(options, *self);
+    Rank part(options, world);
+    train::Trace trace;
+    for (int turn = -1; turn < options.turns; ++turn) {  // the first to warm up
+      const double alone = slowest(world, [&] {
+        if (first) whole->together();
+      });
+      world.observe(&trace);
+      const double together = slowest(world, [&] { part.together(); });
+      world.observe(nullptr);
+      const double by_itself = slowest(world, [&] { part.apart(); });
+      if (!first || turn < 0) continue;
+      const train::AxisTraffic traffic = trace.take_traffic()["world"];
+      one.push_back(alone);
+      all.push_back(together);
+      apart.push_back(by_itself);
+      share.push_back(traffic.waited / together);
+      m.bytes = traffic.bytes;
+    }
+  });
   m.one_ms = 1e3 * median(one);
   m.all_ms = 1e3 * median(all);
+  m.apart_ms = 1e3 * median(apart);
   m.wait_share = median(share);
   return m;
 }

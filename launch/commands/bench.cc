@@ -45,9 +45,9 @@ void run_context(const ContextBenchOptions& options) {
   const ContextMeasurement m = measure_context(options);
   std::cout << std::fixed << std::setprecision(1) << "lightning attention, T=" << options.T
             << ": one rank " << m.one_ms << " ms, " << m.ranks << " ranks " << m.all_ms << " ms, "
-            << std::setprecision(3) << m.ratio() << " of a perfect share, " << std::setprecision(1)
-            << 100 * m.wait_share << "% waiting, " << human_bytes(m.bytes) << " sent by rank 0"
-            << std::endl;
+            << std::setprecision(3) << m.ratio() << " of a perfect share (" << m.apart_ratio()
+            << " without exchange), " << std::setprecision(1) << 100 * m.wait_share
+            << "% waiting, " << human_bytes(m.bytes) << " sent by rank 0" << std::endl;
 }
 
 void add_context(Command& bench) {
@@ -57,6 +57,9 @@ void add_context(Command& bench) {
   context.option("--sequence_length", options->T, "Tokens of the sequence")
       .in_range(1, 1 << 24)
       .shows_default();
+  context.option("--heads", options->H, "Query heads").in_range(1, 1024).shows_default();
+  context.option("--key_heads", options->G, "Key and value heads").in_range(1, 1024).shows_default();
+  context.option("--head_dim", options->K, "Channels of a head").in_range(1, 1024).shows_default();
   context.option("--ranks", options->ranks, "Threads as ranks, one thread each")
       .in_range(1, 256)
       .shows_default();
@@ -64,6 +67,7 @@ void add_context(Command& bench) {
       .in_range(1, 1000)
       .shows_default();
   context.flag("--scan", options->scan, "States by a prefix scan in place of a ring");
+  context.flag("--contiguous", options->contiguous, "One fragment a rank in place of zigzag's two");
   context.does([options] { run_context(*options); });
 }
 

@@ -247,6 +247,74 @@ TEST(LightningAttentionTest, TwoHalvesWithTheStateBetweenEqualTheWhole) {
   expect_close("dstate_in", x.dstate_in, whole.dstate_in, tolerance);
 }
 
+/// Begun before the states from outside are known and finished with them.
+template <class T>
+void run_in_parts(LightningProblem<T>& x, Stream& stream) {
+  const LightningOptions& options = x.with_documents();
+  lightning_attention_begin(x.queries(x.o), x.states(x.state_out), x.queries(x.q), x.keys(x.k),
+                            x.keys(x.v), options, stream);
+  lightning_attention_finish(x.queries(x.o), x.queries(x.q), x.keys(x.k), x.keys(x.v),
+                             x.states(x.state_in), options, stream);
+  std::vector<T> waiting = poisoned<T>(std::ssize(x.state_in));
+  const LightningGradients gradients{x.queries(x.dq), x.keys(x.dk), x.keys(x.dv),
+                                     x.states(x.dstate_in)};
+  const LightningForward forward{x.queries(x.q), x.keys(x.k), x.keys(x.v), x.states(x.state_in)};
+  lightning_attention_backward_begin(gradients, x.states(waiting), x.queries(x.d_o), forward,
+                                     options, stream);
+  lightning_attention_backward_finish({gradients.dq, gradients.dk, gradients.dv, {}},
+                                      x.states(waiting), x.queries(x.d_o), x.states(x.dstate_out),
+                                      forward, options, stream);
+}
+
+/// `parts` is `whole` but for what the states from outside give to the states at the other end.
+template <class T>
+void expect_parts_equal(LightningProblem<T>& parts, LightningProblem<T>& whole, double bound) {
+  Stream stream(1);
+  whole.forward(stream);
+  whole.backward(stream);
+  LightningProblem<T> alone = whole;  // what its tokens give to them
+  std::ranges::fill(alone.state_in, T{0});
+  alone.forward(stream);
+  std::ranges::copy(whole.state_in, alone.state_in.begin());
+  std::ranges::fill(alone.dstate_out, T{0});
+  const auto near = [&](const std::vector<T>& a, const std::vector<T>& b, const char* name) {
+    double largest = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      const double difference = std::fabs(double(a[i]) - double(b[i]));
+      largest = std::isfinite(difference) ? std::max(largest, difference) : INFINITY;
+    }
+    EXPECT_LE(largest, bound) << name;
+  };
+  near(parts.o, whole.o, "o");
+  near(parts.state_out, alone.state_out, "state_out");
+  alone.backward(stream);
+  near(parts.dq, whole.dq, "dq");
+  near(parts.dk, whole.dk, "dk");
+  near(parts.dv, whole.dv, "dv");
+  near(parts.dstate_in, alone.dstate_in, "dstate_in");
+}
+
+TEST(LightningAttentionTest, WhatWaitsForAStateIsFinishedWithIt) {
+  for (const int threads : {1, 3}) {  // heads walked one by one, and chunks as items
+    Stream stream(threads);
+    for (const Dims& dims : {Dims{1, 1, 2, 2, 8}, Dims{63, 2, 2, 1, 16}, Dims{65, 1, 4, 2, 16},
+                             Dims{1000, 1, 2, 1, 8}, Dims{1337, 1, 4, 2, 16}}) {
+      for (const bool documents : {false, true}) {
+        SCOPED_TRACE(testing::Message() << dims.T << " tokens, " << threads << " threads");
+        LightningProblem<double> parts(dims);
+        if (documents)
+          for (std::int64_t i = 0; i < dims.T * dims.B; ++i)
+            parts.starts.push_back(i / dims.B < dims.T / 3
+                                       ? -1
+                                       : static_cast<std::int32_t>(dims.T / 3));
+        LightningProblem<double> whole = parts;
+        run_in_parts(parts, stream);
+        expect_parts_equal(parts, whole, 1e-12);
+      }
+    }
+  }
+}
+
 TEST(LightningAttentionTest, AnEmptyStateIsAZeroStateAndNoneNeedBeWritten) {
   for (const Dims& dims : {Dims{70, 2, 4, 2, 16}, Dims{600, 1, 1, 1, 16}}) {
     LightningProblem<double> zero(dims), empty(dims);

@@ -76,7 +76,7 @@ double largest_difference(const std::vector<T>& a, const std::vector<T>& b) {
     difference = std::max(difference, std::isfinite(x) ? std::abs(x - y) : INFINITY);
     largest = std::max(largest, std::abs(y));
   }
-  return difference / largest;
+  return difference == 0 ? 0 : difference / largest;
 }
 
 TYPED_TEST(SplitLossesTest, KlEqualsTheWholeVocabularys) {

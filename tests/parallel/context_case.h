@@ -48,7 +48,7 @@ inline double relative_difference(const Values& a, const Values& b) {
     difference = std::max(difference, std::isfinite(a[i]) ? std::fabs(a[i] - b[i]) : INFINITY);
     largest = std::max(largest, std::fabs(b[i]));
   }
-  return difference / largest;
+  return difference == 0 ? 0 : difference / largest;  // all may be 0
 }
 
 /// Document starts (T, B) of documents that begin at the given tokens; element b's are shifted by 3 b.
