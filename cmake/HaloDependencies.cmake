@@ -24,3 +24,6 @@ find_path(BLIS_INCLUDE_DIR cblas.h REQUIRED PATH_SUFFIXES blis-serial x86_64-lin
 add_library(halo_blis INTERFACE)
 target_include_directories(halo_blis SYSTEM INTERFACE ${BLIS_INCLUDE_DIR})
 target_link_libraries(halo_blis INTERFACE ${BLIS_LIBRARY})
+if(HALO_CUDA)
+  find_package(CUDAToolkit 12.8 REQUIRED)
+endif()

@@ -8,9 +8,13 @@ add_library(halo_flags INTERFACE)
 target_compile_features(halo_flags INTERFACE cxx_std_20)
 target_include_directories(halo_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 target_compile_definitions(halo_flags INTERFACE HALO_CUDA_ENABLED=$<BOOL:${HALO_CUDA}>)
-target_compile_options(halo_flags INTERFACE -fmacro-prefix-map=${PROJECT_SOURCE_DIR}/= -Wall -Wextra -Wshadow -Wconversion
-                       $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>  # GCC 12 warns of its own std::string at -O3
-                       $<$<BOOL:${HALO_WERROR}>:-Werror> -march=${HALO_MARCH})
+set(cxx_flags -fmacro-prefix-map=${PROJECT_SOURCE_DIR}/= -Wall -Wextra -Wshadow -Wconversion
+              $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>  # GCC 12 warns of its own std::string at -O3
+              $<$<BOOL:${HALO_WERROR}>:-Werror> -march=${HALO_MARCH})
+set(cuda_flags --expt-relaxed-constexpr --extended-lambda -Xcompiler=-Wall,-Wextra
+               $<$<BOOL:${HALO_WERROR}>:--Werror=all-warnings>)
+target_compile_options(halo_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${cxx_flags}>"
+                                            "$<$<COMPILE_LANGUAGE:CUDA>:${cuda_flags}>")
 if(HALO_SANITIZE)
   # Quicker to build without checks of each pointer's use: a wrong one is left to the address sanitizer.
   set(sanitizer_flags -fsanitize=${HALO_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)

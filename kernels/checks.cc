@@ -29,7 +29,8 @@ bool only_counted(std::string_view op, KernelWork::Kind kind, double flops,
   const Device device = operands.begin()->device;
   HALO_REQUIRE(device == stream.device(),
                str(op, ": its tensors lie on another device than the stream's"));
-  HALO_REQUIRE(device != Device::kCuda, str(op, ": this build has no kernels for CUDA tensors"));
+  HALO_REQUIRE(device != Device::kCuda || HALO_CUDA_ENABLED,
+               str(op, ": this build has no kernels for CUDA tensors"));
   if (device != Device::kMeta) return false;
   double bytes = 0;
   for (const TensorView& operand : operands) bytes += static_cast<double>(operand.bytes());

@@ -1,6 +1,7 @@
 #include "kernels/embedding.h"
 
 #include "kernels/checks.h"
+#include "kernels/on_device.h"
 
 namespace halo::kernels {
 namespace {
@@ -24,7 +25,8 @@ void embedding(TensorView y, TensorView ids, TensorView table, const VocabularyP
   require_disjoint(kOp, "y", y, "table", table);
   require_disjoint(kOp, "y", y, "ids", ids);
   if (only_counted(kOp, {y, y, ids}, stream)) return;  // a row of the table a row of y
-  cpu::embedding(y, ids, table, part, stream);
+  HALO_ON_DEVICE(stream, cpu::embedding(y, ids, table, part, stream),
+                 cuda::embedding(y, ids, table, part, stream));
 }
 
 void embedding_backward(TensorView dtable, TensorView ids, TensorView dy,
@@ -40,7 +42,8 @@ void embedding_backward(TensorView dtable, TensorView ids, TensorView dy,
   require_disjoint(kOp, "dtable", dtable, "dy", dy);
   require_disjoint(kOp, "dtable", dtable, "ids", ids);
   if (only_counted(kOp, {dy, dy, dy, ids}, stream)) return;
-  cpu::embedding_backward(dtable, ids, dy, part, stream);
+  HALO_ON_DEVICE(stream, cpu::embedding_backward(dtable, ids, dy, part, stream),
+                 cuda::embedding_backward(dtable, ids, dy, part, stream));
 }
 
 }  // namespace halo::kernels

@@ -23,4 +23,10 @@ void embedding(TensorView y, TensorView ids, TensorView table, const VocabularyP
 void embedding_backward(TensorView dtable, TensorView ids, TensorView dy,
                         const VocabularyPart& part, Stream& stream);
 }  // namespace cpu
+namespace cuda {
+void embedding(TensorView y, TensorView ids, TensorView table, const VocabularyPart& part,
+               Stream& stream);
+void embedding_backward(TensorView dtable, TensorView ids, TensorView dy,
+                        const VocabularyPart& part, Stream& stream);
+}  // namespace cuda
 }  // namespace halo::kernels

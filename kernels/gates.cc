@@ -1,6 +1,7 @@
 #include "kernels/gates.h"
 
 #include "kernels/checks.h"
+#include "kernels/on_device.h"
 
 namespace halo::kernels {
 namespace {
@@ -28,7 +29,7 @@ void check_elementwise(std::string_view op, std::initializer_list<TensorView> ou
 void swiglu(TensorView y, TensorView gate, TensorView up, Stream& stream) {
   check_elementwise("swiglu", {y}, {gate, up});
   if (only_counted("swiglu", {y, gate, up}, stream)) return;
-  cpu::swiglu(y, gate, up, stream);
+  HALO_ON_DEVICE(stream, cpu::swiglu(y, gate, up, stream), cuda::swiglu(y, gate, up, stream));
 }
 
 void swiglu_backward(TensorView dgate, TensorView dup, TensorView y, TensorView dy, TensorView gate,
@@ -40,20 +41,22 @@ void swiglu_backward(TensorView dgate, TensorView dup, TensorView y, TensorView 
     require_disjoint("swiglu_backward", "y", y, "dup", dup);
   }
   if (only_counted("swiglu_backward", {dgate, dup, dy, gate, up}, stream)) return;
-  cpu::swiglu_backward(dgate, dup, y, dy, gate, up, stream);
+  HALO_ON_DEVICE(stream, cpu::swiglu_backward(dgate, dup, y, dy, gate, up, stream),
+                 cuda::swiglu_backward(dgate, dup, y, dy, gate, up, stream));
 }
 
 void sigmoid_gate(TensorView y, TensorView x, TensorView z, Stream& stream) {
   check_elementwise("sigmoid_gate", {y}, {x, z});
   if (only_counted("sigmoid_gate", {y, x, z}, stream)) return;
-  cpu::sigmoid_gate(y, x, z, stream);
+  HALO_ON_DEVICE(stream, cpu::sigmoid_gate(y, x, z, stream), cuda::sigmoid_gate(y, x, z, stream));
 }
 
 void sigmoid_gate_backward(TensorView dx, TensorView dz, TensorView dy, TensorView x, TensorView z,
                            Stream& stream) {
   check_elementwise("sigmoid_gate_backward", {dx, dz}, {dy, x, z});
   if (only_counted("sigmoid_gate_backward", {dx, dz, dy, x, z}, stream)) return;
-  cpu::sigmoid_gate_backward(dx, dz, dy, x, z, stream);
+  HALO_ON_DEVICE(stream, cpu::sigmoid_gate_backward(dx, dz, dy, x, z, stream),
+                 cuda::sigmoid_gate_backward(dx, dz, dy, x, z, stream));
 }
 
 void add(TensorView y, TensorView a, TensorView b, Stream& stream) {
@@ -66,13 +69,13 @@ void add(TensorView y, TensorView a, TensorView b, Stream& stream) {
                  str("add: ", dtype_name(b.dtype), " to ", dtype_name(a.dtype)));
   }
   if (only_counted("add", {y, a, b}, stream)) return;
-  cpu::add(y, a, b, stream);
+  HALO_ON_DEVICE(stream, cpu::add(y, a, b, stream), cuda::add(y, a, b, stream));
 }
 
 void multiply(TensorView y, TensorView a, TensorView b, Stream& stream) {
   check_elementwise("multiply", {y}, {a, b});
   if (only_counted("multiply", {y, a, b}, stream)) return;
-  cpu::multiply(y, a, b, stream);
+  HALO_ON_DEVICE(stream, cpu::multiply(y, a, b, stream), cuda::multiply(y, a, b, stream));
 }
 
 }  // namespace halo::kernels

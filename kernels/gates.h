@@ -33,4 +33,14 @@ void sigmoid_gate_backward(TensorView dx, TensorView dz, TensorView dy, TensorVi
 void add(TensorView y, TensorView a, TensorView b, Stream& stream);
 void multiply(TensorView y, TensorView a, TensorView b, Stream& stream);
 }  // namespace cpu
+namespace cuda {
+void swiglu(TensorView y, TensorView gate, TensorView up, Stream& stream);
+void swiglu_backward(TensorView dgate, TensorView dup, TensorView y, TensorView dy, TensorView gate,
+                     TensorView up, Stream& stream);
+void sigmoid_gate(TensorView y, TensorView x, TensorView z, Stream& stream);
+void sigmoid_gate_backward(TensorView dx, TensorView dz, TensorView dy, TensorView x, TensorView z,
+                           Stream& stream);
+void add(TensorView y, TensorView a, TensorView b, Stream& stream);
+void multiply(TensorView y, TensorView a, TensorView b, Stream& stream);
+}  // namespace cuda
 }  // namespace halo::kernels

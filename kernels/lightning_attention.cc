@@ -6,6 +6,7 @@
 
 #include "kernels/checks.h"
 #include "kernels/lightning_waiting.h"
+#include "kernels/on_device.h"
 
 namespace halo::kernels {
 namespace {
@@ -61,8 +62,7 @@ void require_state(std::string_view op, std::string_view name, const TensorView&
 double share_seeing_start(const TensorView& q, const LightningOptions& options) {
   const std::int64_t chunks = (q.dim(0) + kLightningChunk - 1) / kLightningChunk;
   std::int64_t seeing = 0;
-  for (const double slope : options.slopes)
-    seeing += chunks_seeing_start(q.dim(0), slope, q.dtype);
+  for (const double slope : options.slopes) seeing += chunks_seeing_start(q.dim(0), slope, q.dtype);
   const std::int64_t all = std::max<std::int64_t>(chunks * q.dim(2), 1);
   return static_cast<double>(seeing) / static_cast<double>(all);
 }
@@ -105,7 +105,8 @@ void lightning_attention(TensorView o, TensorView state_out, TensorView q, Tenso
   require_forward(kOp, o, {q, k, v, state_in}, options);
   require_state(kOp, "state_out", state_out, q);
   if (lightning_counted(kOp, 1, {q, k, v, state_in}, stream)) return;
-  cpu::lightning_attention(o, state_out, q, k, v, state_in, options, stream);
+  HALO_ON_DEVICE(stream, cpu::lightning_attention(o, state_out, q, k, v, state_in, options, stream),
+                 cuda::lightning_attention(o, state_out, q, k, v, state_in, options, stream));
 }
 
 void lightning_attention_backward(const LightningGradients& gradients, TensorView d_o,
@@ -115,7 +116,10 @@ void lightning_attention_backward(const LightningGradients& gradients, TensorVie
   require_backward(kOp, gradients, d_o, forward, options);
   require_state(kOp, "dstate_out", dstate_out, forward.q);
   if (lightning_counted(kOp, kBackwardPasses, forward, stream)) return;
-  cpu::lightning_attention_backward(gradients, d_o, dstate_out, forward, options, stream);
+  HALO_ON_DEVICE(
+      stream,
+      cpu::lightning_attention_backward(gradients, d_o, dstate_out, forward, options, stream),
+      cuda::lightning_attention_backward(gradients, d_o, dstate_out, forward, options, stream));
 }
 
 void lightning_carry_state(TensorView out, TensorView in, TensorView own, TensorView kept,
@@ -127,7 +131,8 @@ void lightning_carry_state(TensorView out, TensorView in, TensorView own, Tensor
   require_operand(kOp, "own", own, out.shape, out.dtype, out.device);
   require_operand(kOp, "kept", kept, {out.dim(0), out.dim(1)}, out.dtype, out.device);
   if (only_counted(kOp, {out, in, own}, stream)) return;
-  cpu::lightning_carry_state(out, in, own, kept, stream);
+  HALO_ON_DEVICE(stream, cpu::lightning_carry_state(out, in, own, kept, stream),
+                 cuda::lightning_carry_state(out, in, own, kept, stream));
 }
 
 void lightning_attention_begin(TensorView o, TensorView state_out, TensorView q, TensorView k,
@@ -137,7 +142,8 @@ void lightning_attention_begin(TensorView o, TensorView state_out, TensorView q,
   require_forward(kOp, o, x, options);
   require_state(kOp, "state_out", state_out, q);
   if (lightning_counted(kOp, 1 - share_seeing_start(q, options), x, stream)) return;
-  cpu::lightning_attention_begin(o, state_out, q, k, v, options, stream);
+  HALO_ON_DEVICE(stream, cpu::lightning_attention_begin(o, state_out, q, k, v, options, stream),
+                 cuda::lightning_attention_begin(o, state_out, q, k, v, options, stream));
 }
 
 void lightning_attention_finish(TensorView o, TensorView q, TensorView k, TensorView v,
@@ -147,7 +153,8 @@ void lightning_attention_finish(TensorView o, TensorView q, TensorView k, Tensor
   const LightningForward x{q, k, v, state_in};
   require_forward(kOp, o, x, options);
   if (lightning_counted(kOp, share_seeing_start(q, options), x, stream)) return;
-  cpu::lightning_attention_finish(o, q, k, v, state_in, options, stream);
+  HALO_ON_DEVICE(stream, cpu::lightning_attention_finish(o, q, k, v, state_in, options, stream),
+                 cuda::lightning_attention_finish(o, q, k, v, state_in, options, stream));
 }
 
 void lightning_attention_backward_begin(const LightningGradients& gradients, TensorView waiting,
@@ -159,7 +166,10 @@ void lightning_attention_backward_begin(const LightningGradients& gradients, Ten
   require_state(kOp, "waiting", waiting, forward.q);
   const double share = share_seeing_start(forward.q, options);  // as many enter the end
   if (lightning_counted(kOp, kBackwardPasses * (1 - share), forward, stream)) return;
-  cpu::lightning_attention_backward_begin(gradients, waiting, d_o, forward, options, stream);
+  HALO_ON_DEVICE(
+      stream,
+      cpu::lightning_attention_backward_begin(gradients, waiting, d_o, forward, options, stream),
+      cuda::lightning_attention_backward_begin(gradients, waiting, d_o, forward, options, stream));
 }
 
 void lightning_attention_backward_finish(const LightningGradients& gradients, TensorView waiting,
@@ -172,8 +182,11 @@ void lightning_attention_backward_finish(const LightningGradients& gradients, Te
   require_state(kOp, "waiting", waiting, forward.q);
   const double share = share_seeing_start(forward.q, options);
   if (lightning_counted(kOp, kBackwardPasses * share, forward, stream)) return;
-  cpu::lightning_attention_backward_finish(gradients, waiting, d_o, dstate_out, forward, options,
-                                           stream);
+  HALO_ON_DEVICE(stream,
+                 cpu::lightning_attention_backward_finish(gradients, waiting, d_o, dstate_out,
+                                                          forward, options, stream),
+                 cuda::lightning_attention_backward_finish(gradients, waiting, d_o, dstate_out,
+                                                           forward, options, stream));
 }
 
 }  // namespace halo::kernels

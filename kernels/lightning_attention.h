@@ -93,4 +93,26 @@ void lightning_attention_backward_finish(const LightningGradients& gradients, Te
                                          const LightningForward& forward,
                                          const LightningOptions& options, Stream& stream);
 }  // namespace cpu
+namespace cuda {
+void lightning_attention(TensorView o, TensorView state_out, TensorView q, TensorView k,
+                         TensorView v, TensorView state_in, const LightningOptions& options,
+                         Stream& stream);
+void lightning_attention_backward(const LightningGradients& gradients, TensorView d_o,
+                                  TensorView dstate_out, const LightningForward& forward,
+                                  const LightningOptions& options, Stream& stream);
+void lightning_carry_state(TensorView out, TensorView in, TensorView own, TensorView kept,
+                           Stream& stream);
+void lightning_attention_begin(TensorView o, TensorView state_out, TensorView q, TensorView k,
+                               TensorView v, const LightningOptions& options, Stream& stream);
+void lightning_attention_finish(TensorView o, TensorView q, TensorView k, TensorView v,
+                                TensorView state_in, const LightningOptions& options,
+                                Stream& stream);
+void lightning_attention_backward_begin(const LightningGradients& gradients, TensorView waiting,
+                                        TensorView d_o, const LightningForward& forward,
+                                        const LightningOptions& options, Stream& stream);
+void lightning_attention_backward_finish(const LightningGradients& gradients, TensorView waiting,
+                                         TensorView d_o, TensorView dstate_out,
+                                         const LightningForward& forward,
+                                         const LightningOptions& options, Stream& stream);
+}  // namespace cuda
 }  // namespace halo::kernels

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "kernels/checks.h"
+#include "kernels/on_device.h"
 
 namespace halo::kernels {
 namespace {
@@ -39,7 +40,9 @@ double mse_loss(TensorView dstudent, TensorView student, TensorView teacher, Ten
   require_disjoint(kOp, "dstudent", dstudent, "teacher", teacher);
   check_scale(kOp, gradient_scale);
   if (only_counted(kOp, {dstudent, student, teacher}, stream)) return 0;
-  return cpu::mse_loss(dstudent, student, teacher, counted, gradient_scale, stream);
+  return HALO_ON_DEVICE(
+      stream, cpu::mse_loss(dstudent, student, teacher, counted, gradient_scale, stream),
+      cuda::mse_loss(dstudent, student, teacher, counted, gradient_scale, stream));
 }
 
 double kl_loss(TensorView student, TensorView teacher, TensorView counted, double gradient_scale,
@@ -50,7 +53,8 @@ double kl_loss(TensorView student, TensorView teacher, TensorView counted, doubl
   require_disjoint(kOp, "student", student, "teacher", teacher);
   check_scale(kOp, gradient_scale);
   if (only_counted(kOp, {student, student, teacher, teacher}, stream)) return 0;
-  return cpu::kl_loss(student, teacher, counted, gradient_scale, stream);
+  return HALO_ON_DEVICE(stream, cpu::kl_loss(student, teacher, counted, gradient_scale, stream),
+                        cuda::kl_loss(student, teacher, counted, gradient_scale, stream));
 }
 
 double ce_loss(TensorView logits, TensorView labels, double gradient_scale, bool gradient,
@@ -61,7 +65,8 @@ double ce_loss(TensorView logits, TensorView labels, double gradient_scale, bool
   require_disjoint(kOp, "logits", logits, "labels", labels);
   check_scale(kOp, gradient_scale);
   if (only_counted(kOp, {logits, logits}, stream)) return 0;
-  return cpu::ce_loss(logits, labels, gradient_scale, gradient, stream);
+  return HALO_ON_DEVICE(stream, cpu::ce_loss(logits, labels, gradient_scale, gradient, stream),
+                        cuda::ce_loss(logits, labels, gradient_scale, gradient, stream));
 }
 
 void token_log_likelihood(TensorView row_loss, TensorView greedy, TensorView logits,
@@ -82,7 +87,8 @@ void token_log_likelihood(TensorView row_loss, TensorView greedy, TensorView log
     require_disjoint(kOp, "greedy", greedy, "row_loss", row_loss);
   }
   if (only_counted(kOp, {logits}, stream)) return;
-  cpu::token_log_likelihood(row_loss, greedy, logits, labels, stream);
+  HALO_ON_DEVICE(stream, cpu::token_log_likelihood(row_loss, greedy, logits, labels, stream),
+                 cuda::token_log_likelihood(row_loss, greedy, logits, labels, stream));
 }
 
 }  // namespace halo::kernels

@@ -46,4 +46,14 @@ double ce_loss(TensorView logits, TensorView labels, double gradient_scale, bool
 void token_log_likelihood(TensorView row_loss, TensorView greedy, TensorView logits,
                           TensorView labels, Stream& stream);
 }  // namespace cpu
+namespace cuda {
+double mse_loss(TensorView dstudent, TensorView student, TensorView teacher, TensorView counted,
+                double gradient_scale, Stream& stream);
+double kl_loss(TensorView student, TensorView teacher, TensorView counted, double gradient_scale,
+               Stream& stream);
+double ce_loss(TensorView logits, TensorView labels, double gradient_scale, bool gradient,
+               Stream& stream);
+void token_log_likelihood(TensorView row_loss, TensorView greedy, TensorView logits,
+                          TensorView labels, Stream& stream);
+}  // namespace cuda
 }  // namespace halo::kernels

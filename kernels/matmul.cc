@@ -1,6 +1,7 @@
 #include "kernels/matmul.h"
 
 #include "kernels/checks.h"
+#include "kernels/on_device.h"
 
 namespace halo::kernels {
 namespace {
@@ -34,7 +35,8 @@ void matmul(TensorView c, TensorView a, TensorView b, const Matmul& options, Str
   const double flops = 2.0 * static_cast<double>(left.rows) * static_cast<double>(left.columns) *
                        static_cast<double>(right.columns);
   if (only_counted("matmul", KernelWork::Kind::kMatmul, flops, {c, a, b}, stream)) return;
-  cpu::matmul(c, a, b, options, stream);
+  HALO_ON_DEVICE(stream, cpu::matmul(c, a, b, options, stream),
+                 cuda::matmul(c, a, b, options, stream));
 }
 
 void linear(TensorView y, TensorView x, TensorView weight, Stream& stream) {

@@ -37,6 +37,9 @@ void matmul_block(const MatmulBlock<float>& block);
 void matmul_block(const MatmulBlock<double>& block);
 void matmul(TensorView c, TensorView a, TensorView b, const Matmul& options, Stream& stream);
 }  // namespace cpu
+namespace cuda {
+void matmul(TensorView c, TensorView a, TensorView b, const Matmul& options, Stream& stream);
+}  // namespace cuda
 
 /// y (N, O) = x (N, I) weight (O, I)^T, the projection of Hugging Face's Linear without bias. Faster by up to a tenth when
 /// the weight's columns are dense in memory rather than its rows.

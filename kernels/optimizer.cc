@@ -1,6 +1,7 @@
 #include "kernels/optimizer.h"
 
 #include "kernels/checks.h"
+#include "kernels/on_device.h"
 
 namespace halo::kernels {
 
@@ -24,19 +25,20 @@ void adamw(TensorView master, TensorView m, TensorView v, TensorView grad, const
                str(kOp, ": betas ", step.beta1, " and ", step.beta2, " must lie in [0, 1)"));
   HALO_REQUIRE(step.eps >= 0, str(kOp, ": eps is ", step.eps));
   if (only_counted(kOp, {master, master, m, m, v, v, grad}, stream)) return;
-  cpu::adamw(master, m, v, grad, step, stream);
+  HALO_ON_DEVICE(stream, cpu::adamw(master, m, v, grad, step, stream),
+                 cuda::adamw(master, m, v, grad, step, stream));
 }
 
 double sum_of_squares(TensorView x, Stream& stream) {
   require_operand("sum_of_squares", "x", x, x.shape, x.dtype, x.device);
   if (only_counted("sum_of_squares", {x}, stream)) return 0;
-  return cpu::sum_of_squares(x, stream);
+  return HALO_ON_DEVICE(stream, cpu::sum_of_squares(x, stream), cuda::sum_of_squares(x, stream));
 }
 
 std::int64_t count_nonfinite(TensorView x, Stream& stream) {
   require_operand("count_nonfinite", "x", x, x.shape, x.dtype, x.device);
   if (only_counted("count_nonfinite", {x}, stream)) return 0;
-  return cpu::count_nonfinite(x, stream);
+  return HALO_ON_DEVICE(stream, cpu::count_nonfinite(x, stream), cuda::count_nonfinite(x, stream));
 }
 
 void cast(TensorView to, TensorView from, Stream& stream) {
@@ -44,7 +46,7 @@ void cast(TensorView to, TensorView from, Stream& stream) {
   require_operand("cast", "to", to, from.shape, to.dtype, from.device);
   require_disjoint("cast", "to", to, "from", from);
   if (only_counted("cast", {to, from}, stream)) return;
-  cpu::cast(to, from, stream);
+  HALO_ON_DEVICE(stream, cpu::cast(to, from, stream), cuda::cast(to, from, stream));
 }
 
 }  // namespace halo::kernels

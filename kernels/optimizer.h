@@ -33,4 +33,11 @@ double sum_of_squares(TensorView x, Stream& stream);
 std::int64_t count_nonfinite(TensorView x, Stream& stream);
 void cast(TensorView to, TensorView from, Stream& stream);
 }  // namespace cpu
+namespace cuda {
+void adamw(TensorView master, TensorView m, TensorView v, TensorView grad, const AdamWStep& step,
+           Stream& stream);
+double sum_of_squares(TensorView x, Stream& stream);
+std::int64_t count_nonfinite(TensorView x, Stream& stream);
+void cast(TensorView to, TensorView from, Stream& stream);
+}  // namespace cuda
 }  // namespace halo::kernels

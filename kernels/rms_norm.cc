@@ -1,6 +1,7 @@
 #include "kernels/rms_norm.h"
 
 #include "kernels/checks.h"
+#include "kernels/on_device.h"
 
 namespace halo::kernels {
 namespace {
@@ -20,7 +21,7 @@ void row_squares(TensorView sums, TensorView x, Stream& stream) {
   require_operand(kOp, "x", x, x.shape, x.dtype, x.device);
   require_operand(kOp, "sums", sums, {x.dim(0)}, wide_dtype(x.dtype), x.device);
   if (only_counted(kOp, {x, sums}, stream)) return;
-  cpu::row_squares(sums, x, stream);
+  HALO_ON_DEVICE(stream, cpu::row_squares(sums, x, stream), cuda::row_squares(sums, x, stream));
 }
 
 void row_dots(TensorView sums, TensorView dy, TensorView x, TensorView weight, Stream& stream) {
@@ -31,7 +32,8 @@ void row_dots(TensorView sums, TensorView dy, TensorView x, TensorView weight, S
   require_operand(kOp, "weight", weight, {x.dim(1)}, x.dtype, x.device);
   require_operand(kOp, "sums", sums, {x.dim(0)}, wide_dtype(x.dtype), x.device);
   if (only_counted(kOp, {x, dy, sums}, stream)) return;
-  cpu::row_dots(sums, dy, x, weight, stream);
+  HALO_ON_DEVICE(stream, cpu::row_dots(sums, dy, x, weight, stream),
+                 cuda::row_dots(sums, dy, x, weight, stream));
 }
 
 void rms_norm(TensorView y, TensorView inv_rms, TensorView x, TensorView weight, double eps,
@@ -50,7 +52,8 @@ void rms_norm(TensorView y, TensorView inv_rms, TensorView x, TensorView weight,
   check_split(kOp, split, x);
   HALO_REQUIRE(eps > 0, str(kOp, ": eps is ", eps, ", must be positive"));
   if (only_counted(kOp, {y, x}, stream)) return;
-  cpu::rms_norm(y, inv_rms, x, weight, eps, stream, split);
+  HALO_ON_DEVICE(stream, cpu::rms_norm(y, inv_rms, x, weight, eps, stream, split),
+                 cuda::rms_norm(y, inv_rms, x, weight, eps, stream, split));
 }
 
 void rms_norm_backward(TensorView dx, TensorView dweight, TensorView dy, TensorView x,
@@ -76,7 +79,10 @@ void rms_norm_backward(TensorView dx, TensorView dweight, TensorView dy, TensorV
   }
   check_split(kOp, split, x);
   if (only_counted(kOp, {dx, dy, x}, stream)) return;
-  cpu::rms_norm_backward(dx, dweight, dy, x, weight, inv_rms, accumulate, stream, split);
+  HALO_ON_DEVICE(
+      stream,
+      cpu::rms_norm_backward(dx, dweight, dy, x, weight, inv_rms, accumulate, stream, split),
+      cuda::rms_norm_backward(dx, dweight, dy, x, weight, inv_rms, accumulate, stream, split));
 }
 
 }  // namespace halo::kernels

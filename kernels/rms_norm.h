@@ -40,4 +40,13 @@ void rms_norm_backward(TensorView dx, TensorView dweight, TensorView dy, TensorV
                        TensorView weight, TensorView inv_rms, bool accumulate, Stream& stream,
                        const SplitRows& split);
 }  // namespace cpu
+namespace cuda {
+void row_squares(TensorView sums, TensorView x, Stream& stream);
+void row_dots(TensorView sums, TensorView dy, TensorView x, TensorView weight, Stream& stream);
+void rms_norm(TensorView y, TensorView inv_rms, TensorView x, TensorView weight, double eps,
+              Stream& stream, const SplitRows& split);
+void rms_norm_backward(TensorView dx, TensorView dweight, TensorView dy, TensorView x,
+                       TensorView weight, TensorView inv_rms, bool accumulate, Stream& stream,
+                       const SplitRows& split);
+}  // namespace cuda
 }  // namespace halo::kernels

@@ -1,6 +1,7 @@
 #include "kernels/rope.h"
 
 #include "kernels/checks.h"
+#include "kernels/on_device.h"
 
 namespace halo::kernels {
 
@@ -14,7 +15,8 @@ void rope_tables(TensorView cos, TensorView sin, std::int64_t first_position, do
   HALO_REQUIRE(first_position >= 0, str(kOp, ": first_position is ", first_position));
   HALO_REQUIRE(theta > 0, str(kOp, ": theta is ", theta, ", must be positive"));
   if (only_counted(kOp, {cos, sin}, stream)) return;
-  cpu::rope_tables(cos, sin, first_position, theta, stream);
+  HALO_ON_DEVICE(stream, cpu::rope_tables(cos, sin, first_position, theta, stream),
+                 cuda::rope_tables(cos, sin, first_position, theta, stream));
 }
 
 void apply_rope(TensorView x, TensorView cos, TensorView sin, bool inverse, Stream& stream) {
@@ -27,7 +29,8 @@ void apply_rope(TensorView x, TensorView cos, TensorView sin, bool inverse, Stre
   require_disjoint(kOp, "x", x, "cos", cos);
   require_disjoint(kOp, "x", x, "sin", sin);
   if (only_counted(kOp, {x, x}, stream)) return;
-  cpu::apply_rope(x, cos, sin, inverse, stream);
+  HALO_ON_DEVICE(stream, cpu::apply_rope(x, cos, sin, inverse, stream),
+                 cuda::apply_rope(x, cos, sin, inverse, stream));
 }
 
 void scale_by_position(TensorView x, std::int64_t first_position, double base, Stream& stream) {
@@ -37,7 +40,8 @@ void scale_by_position(TensorView x, std::int64_t first_position, double base, S
   HALO_REQUIRE(first_position >= 0, str(kOp, ": first_position is ", first_position));
   HALO_REQUIRE(base > 1, str(kOp, ": base is ", base, ", must be above 1"));
   if (only_counted(kOp, {x, x}, stream)) return;
-  cpu::scale_by_position(x, first_position, base, stream);
+  HALO_ON_DEVICE(stream, cpu::scale_by_position(x, first_position, base, stream),
+                 cuda::scale_by_position(x, first_position, base, stream));
 }
 
 }  // namespace halo::kernels

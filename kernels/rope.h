@@ -28,4 +28,10 @@ void rope_tables(TensorView cos, TensorView sin, std::int64_t first_position, do
 void apply_rope(TensorView x, TensorView cos, TensorView sin, bool inverse, Stream& stream);
 void scale_by_position(TensorView x, std::int64_t first_position, double base, Stream& stream);
 }  // namespace cpu
+namespace cuda {
+void rope_tables(TensorView cos, TensorView sin, std::int64_t first_position, double theta,
+                 Stream& stream);
+void apply_rope(TensorView x, TensorView cos, TensorView sin, bool inverse, Stream& stream);
+void scale_by_position(TensorView x, std::int64_t first_position, double base, Stream& stream);
+}  // namespace cuda
 }  // namespace halo::kernels

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/checks.h"
+#include "kernels/on_device.h"
 
 namespace halo::kernels {
 namespace {
@@ -50,7 +51,8 @@ void softmax_attention(TensorView o, TensorView lse, TensorView q, TensorView k,
                        double scale, const AttentionMask& mask, Stream& stream) {
   require_inputs("softmax_attention", {q, k, v, o, lse}, scale, mask);
   if (attention_counted("softmax_attention", 2, {q, k, v, o, lse}, mask, stream)) return;
-  cpu::softmax_attention(o, lse, q, k, v, scale, mask, stream);
+  HALO_ON_DEVICE(stream, cpu::softmax_attention(o, lse, q, k, v, scale, mask, stream),
+                 cuda::softmax_attention(o, lse, q, k, v, scale, mask, stream));
 }
 
 void softmax_attention_backward(const AttentionGradients& gradients, TensorView d_o,
@@ -65,7 +67,9 @@ void softmax_attention_backward(const AttentionGradients& gradients, TensorView 
   require_strided_operand(kOp, "dk", gradients.dk, forward.k.shape, dtype, device);
   require_strided_operand(kOp, "dv", gradients.dv, forward.k.shape, dtype, device);
   if (attention_counted(kOp, 5, forward, mask, stream)) return;
-  cpu::softmax_attention_backward(gradients, d_o, forward, scale, mask, stream);
+  HALO_ON_DEVICE(stream,
+                 cpu::softmax_attention_backward(gradients, d_o, forward, scale, mask, stream),
+                 cuda::softmax_attention_backward(gradients, d_o, forward, scale, mask, stream));
 }
 
 void merge_attention(TensorView o, TensorView lse, TensorView o_part, TensorView lse_part,
@@ -78,7 +82,8 @@ void merge_attention(TensorView o, TensorView lse, TensorView o_part, TensorView
   require_operand(kOp, "lse", lse, rows, wide_dtype(o.dtype), o.device);
   require_operand(kOp, "lse_part", lse_part, rows, wide_dtype(o.dtype), o.device);
   if (only_counted(kOp, {o, o, o_part}, stream)) return;
-  cpu::merge_attention(o, lse, o_part, lse_part, stream);
+  HALO_ON_DEVICE(stream, cpu::merge_attention(o, lse, o_part, lse_part, stream),
+                 cuda::merge_attention(o, lse, o_part, lse_part, stream));
 }
 
 }  // namespace halo::kernels

@@ -51,4 +51,13 @@ void softmax_attention_backward(const AttentionGradients& gradients, TensorView 
 void merge_attention(TensorView o, TensorView lse, TensorView o_part, TensorView lse_part,
                      Stream& stream);
 }  // namespace cpu
+namespace cuda {
+void softmax_attention(TensorView o, TensorView lse, TensorView q, TensorView k, TensorView v,
+                       double scale, const AttentionMask& mask, Stream& stream);
+void softmax_attention_backward(const AttentionGradients& gradients, TensorView d_o,
+                                const AttentionForward& forward, double scale,
+                                const AttentionMask& mask, Stream& stream);
+void merge_attention(TensorView o, TensorView lse, TensorView o_part, TensorView lse_part,
+                     Stream& stream);
+}  // namespace cuda
 }  // namespace halo::kernels

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "kernels/checks.h"
+#include "kernels/on_device.h"
 
 namespace halo::kernels {
 namespace {
@@ -35,7 +36,8 @@ void row_maxima(TensorView maxima, TensorView logits, Stream& stream) {
   check_rows(kOp, logits);
   check_column(kOp, "maxima", maxima, logits, logits.dtype);
   if (only_counted(kOp, {logits}, stream)) return;
-  cpu::row_maxima(maxima, logits, stream);
+  HALO_ON_DEVICE(stream, cpu::row_maxima(maxima, logits, stream),
+                 cuda::row_maxima(maxima, logits, stream));
 }
 
 void split_kl_sums(TensorView sums, TensorView student, TensorView teacher,
@@ -48,7 +50,9 @@ void split_kl_sums(TensorView sums, TensorView student, TensorView teacher,
   check_column(kOp, "student_maxima", student_maxima, student, student.dtype);
   check_column(kOp, "teacher_maxima", teacher_maxima, student, student.dtype);
   if (only_counted(kOp, {student, teacher}, stream)) return;
-  cpu::split_kl_sums(sums, student, teacher, student_maxima, teacher_maxima, stream);
+  HALO_ON_DEVICE(
+      stream, cpu::split_kl_sums(sums, student, teacher, student_maxima, teacher_maxima, stream),
+      cuda::split_kl_sums(sums, student, teacher, student_maxima, teacher_maxima, stream));
 }
 
 double split_kl_loss(TensorView student, TensorView teacher, TensorView sums, TensorView counted,
@@ -60,7 +64,9 @@ double split_kl_loss(TensorView student, TensorView teacher, TensorView sums, Te
   if (!counted.empty()) check_column(kOp, "counted", counted, student, DType::kUint8);
   check_scale(kOp, gradient_scale);
   if (only_counted(kOp, {student, student, teacher}, stream)) return 0;
-  return cpu::split_kl_loss(student, teacher, sums, counted, gradient_scale, stream);
+  return HALO_ON_DEVICE(
+      stream, cpu::split_kl_loss(student, teacher, sums, counted, gradient_scale, stream),
+      cuda::split_kl_loss(student, teacher, sums, counted, gradient_scale, stream));
 }
 
 void split_ce_sums(TensorView sums, TensorView logits, TensorView labels, TensorView maxima,
@@ -72,7 +78,8 @@ void split_ce_sums(TensorView sums, TensorView logits, TensorView labels, Tensor
   check_column(kOp, "maxima", maxima, logits, logits.dtype);
   check_part(kOp, logits, part);
   if (only_counted(kOp, {logits}, stream)) return;
-  cpu::split_ce_sums(sums, logits, labels, maxima, part, gradient, stream);
+  HALO_ON_DEVICE(stream, cpu::split_ce_sums(sums, logits, labels, maxima, part, gradient, stream),
+                 cuda::split_ce_sums(sums, logits, labels, maxima, part, gradient, stream));
 }
 
 double split_ce_loss(TensorView logits, TensorView labels, TensorView sums,
@@ -85,7 +92,9 @@ double split_ce_loss(TensorView logits, TensorView labels, TensorView sums,
   check_part(kOp, logits, part);
   check_scale(kOp, gradient_scale);
   if (only_counted(kOp, {logits, logits}, stream)) return 0;
-  return cpu::split_ce_loss(logits, labels, sums, part, gradient_scale, gradient, stream);
+  return HALO_ON_DEVICE(
+      stream, cpu::split_ce_loss(logits, labels, sums, part, gradient_scale, gradient, stream),
+      cuda::split_ce_loss(logits, labels, sums, part, gradient_scale, gradient, stream));
 }
 
 }  // namespace halo::kernels

@@ -44,4 +44,16 @@ double split_ce_loss(TensorView logits, TensorView labels, TensorView sums,
                      const VocabularyPart& part, double gradient_scale, bool gradient,
                      Stream& stream);
 }  // namespace cpu
+namespace cuda {
+void row_maxima(TensorView maxima, TensorView logits, Stream& stream);
+void split_kl_sums(TensorView sums, TensorView student, TensorView teacher,
+                   TensorView student_maxima, TensorView teacher_maxima, Stream& stream);
+double split_kl_loss(TensorView student, TensorView teacher, TensorView sums, TensorView counted,
+                     double gradient_scale, Stream& stream);
+void split_ce_sums(TensorView sums, TensorView logits, TensorView labels, TensorView maxima,
+                   const VocabularyPart& part, bool gradient, Stream& stream);
+double split_ce_loss(TensorView logits, TensorView labels, TensorView sums,
+                     const VocabularyPart& part, double gradient_scale, bool gradient,
+                     Stream& stream);
+}  // namespace cuda
 }  // namespace halo::kernels

@@ -22,57 +22,68 @@ std::size_t rounded(std::size_t bytes) {
 
 }  // namespace
 
-CpuAllocator::~CpuAllocator() {
-  for (auto& [size, blocks] : free_) {
-    for (void* block : blocks) std::free(block);
-  }
-}
-
-void* CpuAllocator::allocate(std::size_t bytes) {
-  const std::size_t size = rounded(bytes);
-  {
-    const std::lock_guard lock(mutex_);
-    in_use_ += size;
-    peak_ = std::max(peak_, in_use_);
-    if (auto& blocks = free_[size]; !blocks.empty()) {
-      void* block = blocks.back();
-      blocks.pop_back();
-      return block;
-    }
-  }
-  const bool huge = size >= kHugePage;
-  const std::size_t alignment = huge ? kHugePage : 64;
-  void* block = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-  if (block == nullptr) {
-    const std::lock_guard lock(mutex_);
-    in_use_ -= size;
-    throw Error(str("out of memory: ", bytes, " bytes wanted with ", in_use_, " in use"));
-  }
-  if (huge) madvise(block, size, MADV_HUGEPAGE);  // advice only: a refusal changes nothing
+void* CachingAllocator::reuse(std::size_t size) {
+  const std::lock_guard lock(mutex_);
+  in_use_ += size;
+  peak_ = std::max(peak_, in_use_);
+  auto& blocks = free_[size];
+  if (blocks.empty()) return nullptr;
+  void* const block = blocks.back();
+  blocks.pop_back();
   return block;
 }
 
-void CpuAllocator::release(void* memory, std::size_t bytes) noexcept {
+void* CachingAllocator::allocate(std::size_t bytes) {
+  const std::size_t size = rounded(bytes);
+  if (void* const block = reuse(size)) return block;
+  if (void* const block = obtain(size)) return block;
+  trim();
+  if (void* const block = obtain(size)) return block;
+  const std::lock_guard lock(mutex_);
+  in_use_ -= size;
+  throw Error(str("out of memory: ", bytes, " bytes wanted with ", in_use_, " in use"));
+}
+
+void CachingAllocator::release(void* memory, std::size_t bytes) noexcept {
   const std::size_t size = rounded(bytes);
   const std::lock_guard lock(mutex_);
   in_use_ -= size;
   free_[size].push_back(memory);
 }
 
-std::size_t CpuAllocator::bytes_in_use() const {
+void CachingAllocator::trim() noexcept {
+  const std::lock_guard lock(mutex_);
+  for (auto& [size, blocks] : free_) {
+    for (void* block : blocks) give_back(block);
+    blocks.clear();
+  }
+}
+
+std::size_t CachingAllocator::bytes_in_use() const {
   const std::lock_guard lock(mutex_);
   return in_use_;
 }
 
-std::size_t CpuAllocator::peak_bytes() const {
+std::size_t CachingAllocator::peak_bytes() const {
   const std::lock_guard lock(mutex_);
   return peak_;
 }
 
-void CpuAllocator::reset_peak() {
+void CachingAllocator::reset_peak() {
   const std::lock_guard lock(mutex_);
   peak_ = in_use_;
 }
+
+void* CpuAllocator::obtain(std::size_t bytes) {
+  const bool huge = bytes >= kHugePage;
+  const std::size_t alignment = huge ? kHugePage : 64;
+  void* const block =
+      std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+  if (huge && block != nullptr) madvise(block, bytes, MADV_HUGEPAGE);  // advice only
+  return block;
+}
+
+void CpuAllocator::give_back(void* block) noexcept { std::free(block); }
 
 void* MetaAllocator::allocate(std::size_t bytes) {
   const std::size_t size = rounded(bytes);

@@ -41,21 +41,40 @@ class AllocatorBlock {
   void* memory_;
 };
 
-/// Host memory. Blocks of 2 MiB and more are asked for as huge pages.
-class CpuAllocator final : public Allocator {
+/// Keeps released blocks by size. Where blocks are used in the order of one stream, a block may be handed out again while
+/// work that used it is still queued.
+class CachingAllocator : public Allocator {
  public:
-  ~CpuAllocator() override;
   [[nodiscard]] void* allocate(std::size_t bytes) override;
   void release(void* memory, std::size_t bytes) noexcept override;
   [[nodiscard]] std::size_t bytes_in_use() const override;
   [[nodiscard]] std::size_t peak_bytes() const override;
   void reset_peak() override;
 
+ protected:
+  /// A block of the device's memory; null when there is none.
+  [[nodiscard]] virtual void* obtain(std::size_t bytes) = 0;
+  virtual void give_back(void* block) noexcept = 0;
+  /// Gives back every block that is not in use; for destructors, and before memory is said to be out.
+  void trim() noexcept;
+
  private:
+  [[nodiscard]] void* reuse(std::size_t size);
+
   mutable std::mutex mutex_;
   std::map<std::size_t, std::vector<void*>> free_;  // by rounded size
   std::size_t in_use_ = 0;
   std::size_t peak_ = 0;
+};
+
+/// Host memory. Blocks of 2 MiB and more are asked for as huge pages.
+class CpuAllocator final : public CachingAllocator {
+ public:
+  ~CpuAllocator() override { trim(); }
+
+ private:
+  [[nodiscard]] void* obtain(std::size_t bytes) override;
+  void give_back(void* block) noexcept override;
 };
 
 /// Counts what CpuAllocator would hand out. Its addresses lead nowhere, but no two live blocks overlap.

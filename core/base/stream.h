@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "core/base/allocator.h"
+#include "core/base/device_queue.h"
 #include "core/base/tensor_view.h"
 #include "core/base/thread_pool.h"
 
@@ -38,7 +39,16 @@ class Stream {
         allocator_(std::make_shared<MetaAllocator>()),
         on_work_(std::move(on_work)) {}
 
+  /// A stream of a GPU (core/base/cuda_device.h makes it). Host loops run on the caller.
+  explicit Stream(std::unique_ptr<DeviceQueue> queue)
+      : device_(Device::kCuda),
+        pool_(std::make_unique<ThreadPool>(1)),
+        queue_(std::move(queue)),
+        allocator_(queue_->make_allocator()) {}
+
   [[nodiscard]] Device device() const { return device_; }
+  /// The GPU's queue; of a GPU's stream alone.
+  [[nodiscard]] DeviceQueue& queue() const { return *queue_; }
   void report(const KernelWork& work) const { on_work_(work); }
   [[nodiscard]] int threads() const { return pool_->threads(); }
   [[nodiscard]] const std::shared_ptr<Allocator>& allocator() const { return allocator_; }
@@ -97,12 +107,15 @@ class Stream {
   }
 
   /// Waits for all queued work. On the CPU there is none.
-  void synchronize() {}
+  void synchronize() {
+    if (queue_ != nullptr) queue_->synchronize();
+  }
 
  private:
   static constexpr std::int64_t kMinimumWork = 1 << 13;
   Device device_ = Device::kCpu;
   std::unique_ptr<ThreadPool> pool_;
+  std::unique_ptr<DeviceQueue> queue_;  // of a GPU
   std::shared_ptr<Allocator> allocator_;
   std::function<void(const KernelWork&)> on_work_;
 };

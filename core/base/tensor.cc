@@ -48,6 +48,7 @@ void copy(TensorView to, TensorView from, Stream& stream) {
     const double bytes = static_cast<double>(to.bytes());
     return stream.report({"copy", KernelWork::Kind::kElementwise, 0, 2 * bytes});
   }
+  if (stream.device() == Device::kCuda) return stream.queue().copy(to, from);
   if (to.rank() == 0) return copy_axes(to, from, 0);
   stream.parallel_for(to.dim(0), to.size() / to.dim(0), [&](std::int64_t begin, std::int64_t end) {
     copy_axes(to.slice(0, begin, end), from.slice(0, begin, end), 0);
@@ -61,6 +62,7 @@ void fill_zero(TensorView to, Stream& stream) {
     return stream.report(
         {"fill_zero", KernelWork::Kind::kElementwise, 0, static_cast<double>(bytes)});
   }
+  if (bytes > 0 && stream.device() == Device::kCuda) return stream.queue().fill_zero(to);
   stream.parallel_for(bytes, 1, [&](std::int64_t begin, std::int64_t end) {
     std::memset(static_cast<std::byte*>(to.data) + begin, 0, static_cast<std::size_t>(end - begin));
   });

@@ -23,7 +23,7 @@ class Tensor {
   ~Tensor();
 
   [[nodiscard]] static Tensor zeros(Stream& stream, const Shape& shape, DType dtype);
-  /// A dense copy of any view of the stream's device.
+  /// A dense copy of any view of the stream's device, or for a GPU of a dense view of the host's.
   [[nodiscard]] static Tensor copy_of(Stream& stream, TensorView source);
 
   [[nodiscard]] const TensorView& view() const { return view_; }
@@ -38,7 +38,8 @@ class Tensor {
   TensorView view_;
 };
 
-/// Copies elements between views of equal shape and dtype; either may be strided.
+/// Copies elements between views of equal shape and dtype; either may be strided. On a GPU's stream one of them may lie in
+/// host memory: both are then dense, and the host's is read or written when the call returns.
 void copy(TensorView to, TensorView from, Stream& stream);
 /// Sets every byte of a contiguous view to zero.
 void fill_zero(TensorView to, Stream& stream);

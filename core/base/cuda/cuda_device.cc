@@ -1,0 +1,103 @@
+#include "core/base/cuda_device.h"
+
+#include "core/base/cuda/check.h"
+#include "core/base/cuda/strided_copy.h"
+#include "core/base/unique_handle.h"
+
+namespace halo {
+namespace {
+
+struct StreamTraits {
+  using Raw = cudaStream_t;
+  static constexpr Raw kNull = nullptr;
+  static void close(Raw stream) noexcept { static_cast<void>(cudaStreamDestroy(stream)); }
+};
+
+/// cudaMalloc's memory. Blocks are used by one stream, so those that are free need no wait.
+class CudaAllocator final : public CachingAllocator {
+ public:
+  explicit CudaAllocator(int device) : device_(device) {}
+  ~CudaAllocator() override { trim(); }
+
+ private:
+  [[nodiscard]] void* obtain(std::size_t bytes) override {
+    void* block = nullptr;
+    HALO_CUDA_CHECK(cudaSetDevice(device_));
+    const cudaError_t status = cudaMalloc(&block, bytes);
+    if (status == cudaErrorMemoryAllocation) {
+      static_cast<void>(cudaGetLastError());  // it is not sticky
+      return nullptr;
+    }
+    HALO_CUDA_CHECK(status);
+    return block;
+  }
+  void give_back(void* block) noexcept override { static_cast<void>(cudaFree(block)); }
+
+  int device_;
+};
+
+class CudaQueue final : public DeviceQueue {
+ public:
+  explicit CudaQueue(int device) : device_(device) {
+    HALO_CUDA_CHECK(cudaSetDevice(device));
+    cudaStream_t stream = nullptr;
+    HALO_CUDA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    stream_ = UniqueHandle<StreamTraits>(stream);
+  }
+  ~CudaQueue() override { static_cast<void>(cudaStreamSynchronize(stream_.get())); }
+
+  [[nodiscard]] std::shared_ptr<Allocator> make_allocator() override {
+    return std::make_shared<CudaAllocator>(device_);
+  }
+  void synchronize() override { HALO_CUDA_CHECK(cudaStreamSynchronize(stream_.get())); }
+
+  void copy(const TensorView& to, const TensorView& from) override {
+    if (to.size() == 0) return;
+    if (to.contiguous() && from.contiguous()) {
+      HALO_CUDA_CHECK(
+          cudaMemcpyAsync(to.data, from.data, to.bytes(), cudaMemcpyDefault, stream_.get()));
+      if (to.device != from.device) synchronize();
+      return;
+    }
+    HALO_REQUIRE(to.device == Device::kCuda && from.device == Device::kCuda,
+                 "a copy between host and GPU wants dense views");
+    strided_copy(to, from, stream_.get());
+  }
+  void fill_zero(const TensorView& to) override {
+    HALO_CUDA_CHECK(cudaMemsetAsync(to.data, 0, to.bytes(), stream_.get()));
+  }
+  [[nodiscard]] void* native() const override { return stream_.get(); }
+
+ private:
+  int device_;
+  UniqueHandle<StreamTraits> stream_;
+};
+
+void require_device(int device) {
+  const int count = cuda_device_count();
+  HALO_REQUIRE(device >= 0 && device < count,
+               str("GPU ", device, " was asked for; this process sees ", count));
+}
+
+}  // namespace
+
+int cuda_device_count() {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
+  static_cast<void>(cudaGetLastError());
+  return 0;
+}
+
+CudaDeviceProperties cuda_device_properties(int device) {
+  require_device(device);
+  cudaDeviceProp p{};
+  HALO_CUDA_CHECK(cudaGetDeviceProperties(&p, device));
+  return {p.name, p.totalGlobalMem, p.multiProcessorCount, 10 * p.major + p.minor};
+}
+
+Stream make_cuda_stream(int device) {
+  require_device(device);
+  return Stream(std::make_unique<CudaQueue>(device));
+}
+
+}  // namespace halo

@@ -1,0 +1,29 @@
+#pragma once
+#include <memory>
+
+#include "core/base/allocator.h"
+#include "core/base/tensor_view.h"
+
+namespace halo {
+
+/// Work of one GPU in order: what Stream needs of it, so that nothing else knows of CUDA. A failure of work that is already
+/// queued is thrown as Error by a later call.
+class DeviceQueue {
+ public:
+  DeviceQueue() = default;
+  DeviceQueue(const DeviceQueue&) = delete;
+  DeviceQueue& operator=(const DeviceQueue&) = delete;
+  virtual ~DeviceQueue() = default;
+
+  /// Memory of the GPU, used in the order of this queue.
+  [[nodiscard]] virtual std::shared_ptr<Allocator> make_allocator() = 0;
+  virtual void synchronize() = 0;
+  /// Between views of equal shape and dtype, of which one may lie in host memory: that one is then dense, and read or
+  /// written when the call returns.
+  virtual void copy(const TensorView& to, const TensorView& from) = 0;
+  virtual void fill_zero(const TensorView& to) = 0;  // dense
+  /// What the kernels' bodies need: a cudaStream_t.
+  [[nodiscard]] virtual void* native() const = 0;
+};
+
+}  // namespace halo
