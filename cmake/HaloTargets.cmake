@@ -11,7 +11,7 @@ target_compile_definitions(halo_flags INTERFACE HALO_CUDA_ENABLED=$<BOOL:${HALO_
 set(cxx_flags -fmacro-prefix-map=${PROJECT_SOURCE_DIR}/= -Wall -Wextra -Wshadow -Wconversion
               $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>  # GCC 12 warns of its own std::string at -O3
               $<$<BOOL:${HALO_WERROR}>:-Werror> -march=${HALO_MARCH})
-set(cuda_flags --expt-relaxed-constexpr --extended-lambda -Xcompiler=-Wall,-Wextra
+set(cuda_flags -std=c++20 --expt-relaxed-constexpr --extended-lambda -Xcompiler=-Wall,-Wextra
                $<$<BOOL:${HALO_WERROR}>:--Werror=all-warnings>)
 target_compile_options(halo_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${cxx_flags}>"
                                             "$<$<COMPILE_LANGUAGE:CUDA>:${cuda_flags}>")

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/base/host_access.h"
+
 namespace halo::parallel {
 namespace {
 
@@ -29,6 +31,7 @@ std::vector<HeadGroup> head_groups(std::int64_t B, std::int64_t H, std::int64_t 
 struct LocalFragment {
   Fragment fragment;
   std::vector<std::int32_t> starts;  // (tokens, B), or empty
+  Tensor on_device;                  // likewise
 };
 
 /// One fragment of one group of heads: what a kernel is called for.
@@ -64,7 +67,7 @@ class Call {
         stream_(stream),
         groups_(head_groups(q.dim(1), q.dim(2), k.dim(2))) {
     for (const Fragment& fragment : cut.of_rank(ranks.rank()))
-      fragments_.push_back({fragment, starts_of(fragment)});
+      fragments_.push_back(local_fragment(fragment));
   }
 
   [[nodiscard]] const std::vector<HeadGroup>& groups() const { return groups_; }
@@ -75,8 +78,7 @@ class Call {
     Piece piece{g, x.fragment, slot, {}};
     piece.options.slopes.assign(call_.slopes.begin() + g.q_begin, call_.slopes.begin() + g.q_end);
     piece.options.scale = call_.scale;
-    if (!x.starts.empty())
-      piece.options.document_start = view(x.starts.data(), {x.fragment.length(), B_});
+    if (!x.starts.empty()) piece.options.document_start = x.on_device;
     return piece;
   }
   /// Uninitialised states of a group, one for each fragment.
@@ -96,8 +98,7 @@ class Call {
                               x.starts[x.starts.size() - static_cast<std::size_t>(B_ - b)] >= 0;
           for (std::int64_t h = g.q_begin; h < g.q_end; ++h) {
             const double slope = call_.slopes[static_cast<std::size_t>(h)];
-            values.push_back(
-                static_cast<decltype(zero)>(resets ? 0.0 : std::exp(-slope * length)));
+            values.push_back(static_cast<decltype(zero)>(resets ? 0.0 : std::exp(-slope * length)));
           }
         }
       }
@@ -107,10 +108,18 @@ class Call {
   }
 
  private:
+  [[nodiscard]] LocalFragment local_fragment(const Fragment& fragment) const {
+    LocalFragment local{fragment, starts_of(fragment), {}};
+    if (!local.starts.empty())
+      local.on_device =
+          Tensor::copy_of(stream_, view(local.starts.data(), {fragment.length(), B_}));
+    return local;
+  }
   [[nodiscard]] std::vector<std::int32_t> starts_of(const Fragment& fragment) const {
     if (call_.document_start.empty()) return {};
-    const TensorView global =
-        call_.document_start.slice(0, fragment.local_begin, fragment.local_end());
+    const OnHost on_host(call_.document_start.slice(0, fragment.local_begin, fragment.local_end()),
+                         stream_);
+    const TensorView& global = on_host;
     std::vector<std::int32_t> starts;
     for (std::int64_t t = 0; t < fragment.length(); ++t) {
       for (std::int64_t b = 0; b < B_; ++b) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/base/host_access.h"
 #include "kernels/gates.h"
 #include "kernels/optimizer.h"
 
@@ -41,20 +42,22 @@ RingAttention::Mask RingAttention::mask(const Fragment& queries, const Fragment&
   result.mask.query_offset = keys.index == queries.index ? 0 : keys.length();
   result.sees_any = true;
   if (call_.first_key.empty()) return result;
-  const TensorView first = part(call_.first_key, queries);
+  const OnHost on_host(part(call_.first_key, queries), stream_);
+  const TensorView& first = on_host;
   const std::int64_t B = first.dim(1);
-  result.first_key.resize(static_cast<std::size_t>(first.size()));
+  std::vector<std::int32_t> first_key(static_cast<std::size_t>(first.size()));
   for (std::int64_t t = 0; t < first.dim(0); ++t) {
     for (std::int64_t b = 0; b < B; ++b) {
       const auto global =
           static_cast<const std::int32_t*>(first.data)[t * first.stride(0) + b * first.stride(1)];
-      result.first_key[static_cast<std::size_t>(t * B + b)] =
+      first_key[static_cast<std::size_t>(t * B + b)] =
           static_cast<std::int32_t>(global - keys.begin);
     }
   }
   result.sees_any = std::ranges::any_of(
-      result.first_key, [&](std::int32_t first_key) { return first_key < keys.length(); });
-  result.mask.first_key = view(result.first_key.data(), first.shape);
+      first_key, [&](std::int32_t first_seen) { return first_seen < keys.length(); });
+  result.first_key = Tensor::copy_of(stream_, view(first_key.data(), first.shape));
+  result.mask.first_key = result.first_key;
   return result;
 }
 

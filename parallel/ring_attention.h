@@ -29,7 +29,7 @@ class RingAttention {
   struct Mask {
     bool sees_any = false;
     kernels::AttentionMask mask;
-    std::vector<std::int32_t> first_key;  // what mask.first_key views
+    Tensor first_key;  // what mask.first_key views
   };
   [[nodiscard]] Mask mask(const Fragment& queries, const Fragment& keys) const;
 

@@ -1,5 +1,7 @@
 #pragma once
+#include <map>
 #include <memory>
+#include <typeindex>
 
 #include "core/base/allocator.h"
 #include "core/base/tensor_view.h"
@@ -24,6 +26,22 @@ class DeviceQueue {
   virtual void fill_zero(const TensorView& to) = 0;  // dense
   /// What the kernels' bodies need: a cudaStream_t.
   [[nodiscard]] virtual void* native() const = 0;
+
+  /// What kernels keep for this queue from call to call, such as a library's handle: made by `make`, which returns a
+  /// std::shared_ptr<T>, when first asked for.
+  template <class T, class Make>
+  [[nodiscard]] T& kept(Make&& make) {
+    std::shared_ptr<void>& slot = kept_[std::type_index(typeid(T))];
+    if (slot == nullptr) slot = make();
+    return *static_cast<T*>(slot.get());
+  }
+
+ protected:
+  /// To be called first by destructors: what is kept may use the queue.
+  void drop_kept() noexcept { kept_.clear(); }
+
+ private:
+  std::map<std::type_index, std::shared_ptr<void>> kept_;
 };
 
 }  // namespace halo

@@ -44,9 +44,12 @@ class Stream {
       : device_(Device::kCuda),
         pool_(std::make_unique<ThreadPool>(1)),
         queue_(std::move(queue)),
-        allocator_(queue_->make_allocator()) {}
+        allocator_(queue_->make_allocator()),
+        host_(std::make_unique<Stream>(1)) {}
 
   [[nodiscard]] Device device() const { return device_; }
+  /// A stream of host memory: this one, or the one that a GPU's stream has beside it.
+  [[nodiscard]] Stream& host() { return host_ == nullptr ? *this : *host_; }
   /// The GPU's queue; of a GPU's stream alone.
   [[nodiscard]] DeviceQueue& queue() const { return *queue_; }
   void report(const KernelWork& work) const { on_work_(work); }
@@ -117,6 +120,7 @@ class Stream {
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<DeviceQueue> queue_;  // of a GPU
   std::shared_ptr<Allocator> allocator_;
+  std::unique_ptr<Stream> host_;  // of a GPU's stream
   std::function<void(const KernelWork&)> on_work_;
 };
 

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "core/base/host_access.h"
 #include "core/base/rng.h"
 #include "kernels/matmul.h"
 
@@ -146,6 +147,7 @@ ParameterSet::ParameterSet(Stream& stream, const std::vector<ParameterSpec>& spe
     p.shared = parallel::is_shared(spec.shape, spec.placement, place.tensor_ranks);
     p.at_both_ends = place.embedding_at_both_ends && spec.name == kEmbedding;
     p.init = spec.init;
+    p.stream = &stream;
     p.weight = part(weights_);
     p.grad = part(gradients_);
     p.grad_is_clear = clear_ == nullptr ? nullptr : &clear_[parameters_.size()];
@@ -194,6 +196,7 @@ void ParameterSet::settle_gradients(Stream& stream) const {
 
 void ParameterSet::transpose_matrices(Stream& stream) {
   HALO_REQUIRE(!trained(), "the matrices of a set that is trained stay as they are");
+  if (stream.device() == Device::kCuda) return;  // whose library reads both orders alike
   for (Parameter& p : parameters_) {
     if (p.weight.rank() != 2 || p.name == kEmbedding) continue;
     const std::int64_t rows = p.weight.dim(0), columns = p.weight.dim(1);
@@ -237,15 +240,17 @@ std::int64_t ParameterSet::flat_offset(const Parameter& p) const {
 
 void initialize(const Parameter& p, std::uint64_t seed) {
   const CounterRng rng(seed, p.name);
-  dispatch_float(p.weight.dtype, [&](auto zero) {
-    using T = decltype(zero);
-    T* w = p.weight.as<T>();
-    for_each_global_index(p, [&](std::int64_t i, std::uint64_t global) {
-      double x = 1.0;
-      if (p.init.kind == Initializer::Kind::kNormal) x = p.init.value * rng.normal(global);
-      if (p.init.kind == Initializer::Kind::kUniform)
-        x = p.init.value * (2.0 * rng.uniform(global) - 1.0);
-      w[i] = T(static_cast<float>(x));
+  write_from_host(p.weight, *p.stream, [&](const TensorView& weight) {
+    dispatch_float(weight.dtype, [&](auto zero) {
+      using T = decltype(zero);
+      T* w = weight.as<T>();
+      for_each_global_index(p, [&](std::int64_t i, std::uint64_t global) {
+        double x = 1.0;
+        if (p.init.kind == Initializer::Kind::kNormal) x = p.init.value * rng.normal(global);
+        if (p.init.kind == Initializer::Kind::kUniform)
+          x = p.init.value * (2.0 * rng.uniform(global) - 1.0);
+        w[i] = T(static_cast<float>(x));
+      });
     });
   });
 }

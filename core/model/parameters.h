@@ -76,6 +76,7 @@ struct Parameter {
   Initializer init;
   TensorView weight;  // of region.shape
   TensorView grad;    // likewise, in the wide dtype; empty for a frozen parameter
+  Stream* stream = nullptr;  // that its memory belongs to
   bool* grad_is_clear =
       nullptr;  // whether grad counts as zero, whatever it holds; null for a frozen parameter
 };

@@ -4,6 +4,7 @@
 
 #include "checkpoints/checkpoint_reader.h"
 #include "checkpoints/weight_files.h"
+#include "core/base/host_access.h"
 
 namespace halo::model {
 namespace {
@@ -65,7 +66,8 @@ void load_parameter(const Parameter& p, const WeightSource& source, const std::s
   HALO_REQUIRE_INPUT(stored == p.global_shape,
                      str(source.name(), ": tensor ", tensor, ": the shape is ", to_string(stored),
                          ", the model's ", to_string(p.global_shape)));
-  source.read(tensor, p.region, p.weight);
+  write_from_host(p.weight, *p.stream,
+                  [&](const TensorView& weight) { source.read(tensor, p.region, weight); });
 }
 
 void load_parameter(const Parameter& p, const WeightSource& source) {

@@ -1,4 +1,5 @@
 #pragma once
+#include "core/base/stream.h"
 #include "launch/jobs/job_context.h"
 
 namespace halo::launch {
@@ -9,5 +10,7 @@ namespace halo::launch {
 
 /// The threads of this rank: the config's number, or this host's cores shared among its ranks. Collective.
 [[nodiscard]] int threads_of_rank(const Config& config, comm::Communicator& world);
+/// What this rank computes on: its threads, or one of this host's GPUs, which its ranks take in turn. Collective.
+[[nodiscard]] Stream stream_of_rank(const Config& config, comm::Communicator& world);
 
 }  // namespace halo::launch

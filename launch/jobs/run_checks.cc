@@ -9,6 +9,7 @@
 #include "checkpoints/checkpoint_folder.h"
 #include "checkpoints/checkpoint_reader.h"
 #include "checkpoints/weight_files.h"
+#include "core/base/cuda_device.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/halo/select.h"
@@ -175,11 +176,17 @@ bool has_ended(const Config& config, const proto::Job& job) {
 }
 
 void require_this_build(const Config& config, const proto::Job& job) {
-  HALO_REQUIRE_INPUT(config.device() != proto::CUDA,
+  const bool gpu = config.device() == proto::CUDA;
+  HALO_REQUIRE_INPUT(!gpu || HALO_CUDA_ENABLED,
                      "device: CUDA: this build has no CUDA; use --device cpu");
+  HALO_REQUIRE_INPUT(!gpu || cuda_device_count() > 0,
+                     "device: CUDA: this host shows no GPU; use --device cpu");
   HALO_REQUIRE_INPUT(
-      job.precision() != proto::BF16,
+      gpu || job.precision() != proto::BF16,
       str("job ", job.name(), ": precision: BF16 needs a GPU; the CPU computes in FP32 and FP64"));
+  HALO_REQUIRE_INPUT(
+      !gpu || job.precision() != proto::FP64,
+      str("job ", job.name(), ": precision: FP64 is the CPU's; a GPU computes in BF16 and FP32"));
   HALO_REQUIRE_INPUT(job.ranks() == 0,
                      str("job ", job.name(), ": ranks: ", job.ranks(),
                          ": this version runs each job on all ranks; leave it at 0"));

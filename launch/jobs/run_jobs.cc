@@ -11,6 +11,7 @@
 #include "launch/jobs/job_context.h"
 #include "launch/jobs/output_lock.h"
 #include "launch/jobs/run_checks.h"
+#include "parallel/comm/staged_communicator.h"
 
 namespace halo::launch {
 namespace {
@@ -141,11 +142,14 @@ bool run_jobs(const Config& config, comm::Communicator& world, const std::atomic
   for (const int i : order)
     refuse_changes(config, i);  // another run may have begun before the lock
   if (world.rank() == 0) warn_of_older_results(config, order);
-  Stream stream(threads_of_rank(config, world));
+  Stream stream = stream_of_rank(config, world);
+  comm::StagedCommunicator staged(world, stream);
+  comm::Communicator& ranks =
+      stream.device() == Device::kCuda ? static_cast<comm::Communicator&>(staged) : world;
   for (const int i : order) {
     const proto::Job& job = config.job(i);
     if (agreed(has_ended(config, job), world)) continue;
-    const parallel::DeviceMesh mesh(world, layout_of(job, world.size()));
+    const parallel::DeviceMesh mesh(ranks, layout_of(job, world.size()));
     const JobContext context{config, job, i, mesh, stream, stop};
     if (context.stop_agreed() || run_job(context) == JobOutcome::kStopped) {
       say_stopped(context);

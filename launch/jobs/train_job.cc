@@ -1,12 +1,14 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <deque>
 #include <optional>
 
 #include "checkpoints/checkpoint_reader.h"
 #include "checkpoints/safetensors_writer.h"
 #include "core/base/clock.h"
 #include "core/base/file.h"
+#include "core/base/host_access.h"
 #include "core/base/text.h"
 #include "launch/jobs/batches.h"
 #include "launch/jobs/collect_gradients.h"
@@ -126,9 +128,14 @@ std::int64_t TrainJob::resume() {
         reader->contains(name) && reader->tensor(name).shape == state.parameter->global_shape,
         str(reader->folder().string(), ": tensor ", name, " of shape ",
             to_string(state.parameter->global_shape), " is not in it"));
-    reader->read(name, checkpoints::Which::kMaster, state.region, state.master);
-    reader->read(name, checkpoints::Which::kM, state.region, state.m);
-    reader->read(name, checkpoints::Which::kV, state.region, state.v);
+    const auto read = [&](checkpoints::Which which, const TensorView& to) {
+      write_from_host(to, context_.stream, [&](const TensorView& values) {
+        reader->read(name, which, state.region, values);
+      });
+    };
+    read(checkpoints::Which::kMaster, state.master);
+    read(checkpoints::Which::kM, state.m);
+    read(checkpoints::Which::kV, state.v);
   }
   trainer_.optimizer().set_steps(reader->info().adam_steps);
   trainer_.optimizer().publish_masters();
@@ -222,8 +229,13 @@ void TrainJob::save(std::int64_t steps_done, bool must_save) {
   info.dtype = wide_dtype(context_.dtype());
   info.notes = prepared_.notes;
   std::vector<checkpoints::CheckpointPiece> pieces;
+  std::deque<OnHost> values;  // a GPU's in host memory, until they are written
+  const auto on_host = [&](const TensorView& x) -> const TensorView& {
+    return values.emplace_back(x, context_.stream).view();
+  };
   for (const auto& s : trainer_.optimizer().counted()) {
-    pieces.push_back({s.parameter->name, s.parameter->global_shape, s.region, s.master, s.m, s.v});
+    pieces.push_back({s.parameter->name, s.parameter->global_shape, s.region, on_host(s.master),
+                      on_host(s.m), on_host(s.v)});
   }
   const checkpoints::SaveResult result = checkpoints::save_checkpoint(
       folder_.checkpoints(), info, pieces, context_.world(), train_.checkpoint().keep_last());
@@ -240,8 +252,13 @@ void TrainJob::dump_gradients() {
   const std::vector<WholeTensor> gradients = collect_gradients(context_, prepared_);
   if (!context_.is_first_rank()) return;
   std::vector<checkpoints::OutputTensor> tensors;
+  std::deque<OnHost> values;
   for (const WholeTensor& g : gradients)
-    tensors.push_back({g.name, g.tensor.view().dtype, g.tensor.view().shape, g.tensor, {}});
+    tensors.push_back({g.name,
+                       g.tensor.view().dtype,
+                       g.tensor.view().shape,
+                       values.emplace_back(g.tensor, context_.stream).view(),
+                       {}});
   std::filesystem::create_directories(folder_.path());
   checkpoints::write_safetensors(folder_.gradients(), tensors);
 }

@@ -44,7 +44,10 @@ class CudaQueue final : public DeviceQueue {
     HALO_CUDA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
     stream_ = UniqueHandle<StreamTraits>(stream);
   }
-  ~CudaQueue() override { static_cast<void>(cudaStreamSynchronize(stream_.get())); }
+  ~CudaQueue() override {
+    static_cast<void>(cudaStreamSynchronize(stream_.get()));
+    drop_kept();
+  }
 
   [[nodiscard]] std::shared_ptr<Allocator> make_allocator() override {
     return std::make_shared<CudaAllocator>(device_);

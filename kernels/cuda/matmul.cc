@@ -1,0 +1,238 @@
+#include "kernels/matmul.h"
+
+#include <cublasLt.h>
+#include <cuda_runtime_api.h>
+
+#include <array>
+#include <compare>
+#include <map>
+#include <vector>
+
+#include "core/base/cuda/check.h"
+#include "core/base/tensor.h"
+#include "core/base/unique_handle.h"
+
+#define HALO_CUBLAS_CHECK(call)                                                    \
+  do {                                                                             \
+    if (const cublasStatus_t status_ = (call); status_ != CUBLAS_STATUS_SUCCESS) { \
+      ::halo::fail(__FILE__, __LINE__, #call, cublasLtGetStatusString(status_));   \
+    }                                                                              \
+  } while (false)
+
+namespace halo::kernels::cuda {
+namespace {
+
+template <class Handle, auto kDestroy>
+struct LtTraits {
+  using Raw = Handle;
+  static constexpr Raw kNull = nullptr;
+  static void close(Raw handle) noexcept { static_cast<void>(kDestroy(handle)); }
+};
+template <class Handle, auto kDestroy>
+using LtHandle = UniqueHandle<LtTraits<Handle, kDestroy>>;
+using Library = LtHandle<cublasLtHandle_t, cublasLtDestroy>;
+using Operation = LtHandle<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
+using Layout = LtHandle<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
+using Preference = LtHandle<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
+
+constexpr std::size_t kWorkspace = std::size_t{64} << 20;  // bytes
+constexpr int kCandidates = 8;                             // algorithms that are timed
+constexpr int kTimings = 4;                                // of each, the first to warm up
+
+/// One matrix as the library sees it: column after column, which is this project's row after row transposed.
+struct Operand {
+  std::int64_t rows = 0, columns = 0, stride = 0;  // of the row-major view
+  int dtype = 0;
+  std::uint32_t alignment = 0;  // bytes
+  auto operator<=>(const Operand&) const = default;
+};
+
+cudaDataType_t data_type(DType dtype) {
+  switch (dtype) {
+    case DType::kFloat32:
+      return CUDA_R_32F;
+    case DType::kBFloat16:
+      return CUDA_R_16BF;
+    default:
+      throw Error(str("matmul on a GPU: no products of ", dtype_name(dtype)));
+  }
+}
+
+Operand operand(const TensorView& x) {
+  const std::int64_t stride = x.dim(0) > 1 ? x.stride(0) : x.dim(1);
+  const auto bits = reinterpret_cast<std::uintptr_t>(x.data) |
+                    static_cast<std::uintptr_t>(stride) * dtype_size(x.dtype) | 256U;
+  return {x.dim(0), x.dim(1), stride, data_type(x.dtype), static_cast<std::uint32_t>(bits & -bits)};
+}
+
+struct Key {
+  Operand c, a, b;
+  bool transpose_a = false, transpose_b = false, adds = false;
+  auto operator<=>(const Key&) const = default;
+};
+
+/// A product of one shape with the algorithm that was fastest for it.
+struct Plan {
+  Operation operation;
+  Layout a, b, c;
+  cublasLtMatmulAlgo_t algorithm{};
+};
+
+/// What one stream keeps for its products.
+class Products {
+ public:
+  explicit Products(Stream& stream)
+      : stream_(static_cast<cudaStream_t>(stream.queue().native())),
+        allocator_(stream.allocator()),
+        workspace_(*allocator_, kWorkspace) {
+    cublasLtHandle_t handle = nullptr;
+    HALO_CUBLAS_CHECK(cublasLtCreate(&handle));
+    library_ = Library(handle);
+  }
+
+  void run(const TensorView& c, const TensorView& a, const TensorView& b, const Matmul& options) {
+    const Key key{operand(c),          operand(a),          operand(b),
+                  options.transpose_a, options.transpose_b, options.beta != 0};
+    auto found = plans_.find(key);
+    if (found == plans_.end()) found = plans_.emplace(key, make_plan(key, a, b)).first;
+    const auto alpha = static_cast<float>(options.alpha), beta = static_cast<float>(options.beta);
+    multiply(found->second, found->second.algorithm, alpha, a.data, b.data, beta, c.data);
+  }
+
+ private:
+  /// In the library's order the product is c^T = op(b)^T op(a)^T, so b comes first.
+  void multiply(const Plan& plan, const cublasLtMatmulAlgo_t& algorithm, float alpha, const void* a,
+                const void* b, float beta, void* c) {
+    HALO_CUBLAS_CHECK(cublasLtMatmul(library_.get(), plan.operation.get(), &alpha, b, plan.b.get(),
+                                     a, plan.a.get(), &beta, c, plan.c.get(), c, plan.c.get(),
+                                     &algorithm, workspace_.begin(), kWorkspace, stream_));
+  }
+
+  [[nodiscard]] static Layout layout(const Operand& x) {
+    cublasLtMatrixLayout_t made = nullptr;
+    HALO_CUBLAS_CHECK(cublasLtMatrixLayoutCreate(&made, static_cast<cudaDataType_t>(x.dtype),
+                                                 static_cast<std::uint64_t>(x.columns),
+                                                 static_cast<std::uint64_t>(x.rows), x.stride));
+    return Layout(made);
+  }
+
+  [[nodiscard]] Plan make_plan(const Key& key, const TensorView& a, const TensorView& b) {
+    Plan plan;
+    cublasLtMatmulDesc_t made = nullptr;
+    HALO_CUBLAS_CHECK(cublasLtMatmulDescCreate(&made, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    plan.operation = Operation(made);
+    const auto set = [&](cublasLtMatmulDescAttributes_t attribute, bool transpose) {
+      const cublasOperation_t op = transpose ? CUBLAS_OP_T : CUBLAS_OP_N;
+      HALO_CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(made, attribute, &op, sizeof op));
+    };
+    set(CUBLASLT_MATMUL_DESC_TRANSA, key.transpose_b);
+    set(CUBLASLT_MATMUL_DESC_TRANSB, key.transpose_a);
+    plan.a = layout(key.a);
+    plan.b = layout(key.b);
+    plan.c = layout(key.c);
+    plan.algorithm = fastest(plan, candidates(key, plan), key, a, b);
+    return plan;
+  }
+
+  [[nodiscard]] std::vector<cublasLtMatmulAlgo_t> candidates(const Key& key, const Plan& plan) {
+    cublasLtMatmulPreference_t made = nullptr;
+    HALO_CUBLAS_CHECK(cublasLtMatmulPreferenceCreate(&made));
+    const Preference preference(made);
+    const auto set = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
+      HALO_CUBLAS_CHECK(
+          cublasLtMatmulPreferenceSetAttribute(made, attribute, &value, sizeof value));
+    };
+    set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kWorkspace);
+    set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, key.b.alignment);
+    set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, key.a.alignment);
+    set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, key.c.alignment);
+    set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, key.c.alignment);
+    std::array<cublasLtMatmulHeuristicResult_t, kCandidates> found{};
+    int count = 0;
+    HALO_CUBLAS_CHECK(cublasLtMatmulAlgoGetHeuristic(
+        library_.get(), plan.operation.get(), plan.b.get(), plan.a.get(), plan.c.get(),
+        plan.c.get(), preference.get(), kCandidates, found.data(), &count));
+    std::vector<cublasLtMatmulAlgo_t> algorithms;
+    for (int i = 0; i < count; ++i) {
+      const auto& result = found[static_cast<std::size_t>(i)];
+      if (result.state == CUBLAS_STATUS_SUCCESS) algorithms.push_back(result.algo);
+    }
+    HALO_REQUIRE(!algorithms.empty(), "cuBLASLt has no algorithm for this product");
+    return algorithms;
+  }
+
+  /// Times them on the operands at hand, into memory of its own.
+  [[nodiscard]] cublasLtMatmulAlgo_t fastest(const Plan& plan,
+                                             const std::vector<cublasLtMatmulAlgo_t>& algorithms,
+                                             const Key& key, const TensorView& a,
+                                             const TensorView& b) {
+    if (algorithms.size() == 1) return algorithms.front();
+    const auto elements = static_cast<std::size_t>(key.c.rows * key.c.stride);
+    const AllocatorBlock scratch(*allocator_, elements * sizeof(float));
+    const float beta = key.adds ? 1.0F : 0.0F;
+    const cublasLtMatmulAlgo_t* best = nullptr;
+    float least = 0;
+    for (const cublasLtMatmulAlgo_t& algorithm : algorithms) {
+      float shortest = 0;
+      for (int i = 0; i < kTimings; ++i) {
+        const float ms =
+            time([&] { multiply(plan, algorithm, 1.0F, a.data, b.data, beta, scratch.begin()); });
+        if (i == 1 || (i > 1 && ms < shortest)) shortest = ms;
+      }
+      if (best != nullptr && shortest >= least) continue;
+      best = &algorithm;
+      least = shortest;
+    }
+    return *best;
+  }
+
+  template <class Work>
+  [[nodiscard]] float time(const Work& work) const {
+    HALO_CUDA_CHECK(cudaEventRecord(begin_.event, stream_));
+    work();
+    HALO_CUDA_CHECK(cudaEventRecord(end_.event, stream_));
+    HALO_CUDA_CHECK(cudaEventSynchronize(end_.event));
+    float ms = 0;
+    HALO_CUDA_CHECK(cudaEventElapsedTime(&ms, begin_.event, end_.event));
+    return ms;
+  }
+
+  struct Event {
+    Event() { HALO_CUDA_CHECK(cudaEventCreate(&event)); }
+    Event(const Event&) = delete;
+    Event& operator=(const Event&) = delete;
+    ~Event() { static_cast<void>(cudaEventDestroy(event)); }
+    cudaEvent_t event = nullptr;
+  };
+
+  cudaStream_t stream_;
+  std::shared_ptr<Allocator> allocator_;
+  AllocatorBlock workspace_;
+  Library library_;
+  Event begin_, end_;
+  std::map<Key, Plan> plans_;
+};
+
+/// c *= beta, for products over no elements.
+void scale(const TensorView& c, double beta, cudaStream_t stream) {
+  HALO_REQUIRE(beta == 0 || beta == 1, str("matmul over 0 elements with beta = ", beta));
+  if (beta == 1) return;
+  const auto element = dtype_size(c.dtype);
+  const auto stride = static_cast<std::size_t>(c.dim(0) > 1 ? c.stride(0) : c.dim(1));
+  HALO_CUDA_CHECK(cudaMemset2DAsync(c.data, stride * element, 0,
+                                    static_cast<std::size_t>(c.dim(1)) * element,
+                                    static_cast<std::size_t>(c.dim(0)), stream));
+}
+
+}  // namespace
+
+void matmul(TensorView c, TensorView a, TensorView b, const Matmul& options, Stream& stream) {
+  if (c.size() == 0) return;
+  const std::int64_t inner = options.transpose_a ? a.dim(0) : a.dim(1);
+  if (inner == 0) return scale(c, options.beta, static_cast<cudaStream_t>(stream.queue().native()));
+  auto& products =
+      stream.queue().kept<Products>([&] { return std::make_shared<Products>(stream); });
+  products.run(c, a, b, options);
+}
+
+}  // namespace halo::kernels::cuda

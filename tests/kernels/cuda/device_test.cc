@@ -1,0 +1,54 @@
+#include "tests/kernels/cuda/on_gpu.h"
+
+namespace halo {
+namespace {
+
+class DeviceCudaTest : public OnGpu {};
+
+TEST_F(DeviceCudaTest, CopiesGoUpAndDown) {
+  const std::vector<float> values = random(1000, "x", DType::kFloat32);
+  EXPECT_EQ(down(up(values, {10, 100})), values);
+  const std::vector<std::int32_t> ids{3, -1, 1 << 30};
+  EXPECT_EQ(down<std::int32_t>(up(ids, {3})), ids);
+}
+
+TEST_F(DeviceCudaTest, StridedViewsAreCopiedElementByElement) {
+  std::vector<float> values = random(6 * 4 * 5 * 16, "x", DType::kFloat32);
+  const Tensor x = up(values, {6, 4, 5, 16});
+  const TensorView host = view(values.data(), {6, 4, 5, 16});
+  for (const auto& cut : {std::pair<std::int64_t, std::int64_t>{4, 12}, {3, 8}, {0, 16}}) {
+    const auto part = [&](const TensorView& t) {
+      return t.slice(3, cut.first, cut.second).slice(1, 1, 3).transposed(0, 2);
+    };
+    const Tensor expected = Tensor::copy_of(cpu_, part(host));
+    const float* data = expected.view().as<float>();
+    EXPECT_EQ(down(part(x)), std::vector<float>(data, data + expected.view().size()));
+  }
+}
+
+TEST_F(DeviceCudaTest, MemoryIsCountedAndUsedAgain) {
+  Stream stream = make_cuda_stream(0);
+  void* first = nullptr;
+  {
+    const Tensor a(stream, {1000}, DType::kFloat32);
+    first = a.view().data;
+    EXPECT_GE(stream.allocator()->bytes_in_use(), 4000U);
+  }
+  EXPECT_EQ(stream.allocator()->bytes_in_use(), 0U);
+  const Tensor b(stream, {1000}, DType::kFloat32);
+  EXPECT_EQ(b.view().data, first);
+  EXPECT_LT(stream.allocator()->peak_bytes(), 8000U);
+}
+
+TEST_F(DeviceCudaTest, TooMuchMemoryIsAnError) {
+  EXPECT_THROW(Tensor(gpu_, {std::int64_t{1} << 50}, DType::kFloat32), Error);
+  fill_zero(poisoned({5}, DType::kFloat32), gpu_);  // and nothing is lost
+}
+
+TEST_F(DeviceCudaTest, AnUnknownDeviceIsRefused) {
+  EXPECT_THROW(make_cuda_stream(4096), Error);
+  EXPECT_THROW(make_cuda_stream(-1), Error);
+}
+
+}  // namespace
+}  // namespace halo
