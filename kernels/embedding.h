@@ -7,7 +7,8 @@ namespace halo::kernels {
 /// Rows of a table: y[n] = table[ids[n]].
 ///
 /// Shapes y (N, D); ids (N) int32; table (V, D), rows part.first ... part.first + V - 1 of the whole one: where a row is
-///        not among them y is zero. Throws Error when an id is outside [0, part.size).
+///        not among them y is zero. An id outside [0, part.size) throws Error; a GPU, on which nobody waits for the ids,
+///        makes its row of y NaN and leaves its row of dy out.
 /// Source oracle `hidden` (F.embedding).
 void embedding(TensorView y, TensorView ids, TensorView table, const VocabularyPart& part,
                Stream& stream);

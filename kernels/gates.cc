@@ -67,6 +67,7 @@ void add(TensorView y, TensorView a, TensorView b, Stream& stream) {
     require_operand("add", "b", b, a.shape, b.dtype, a.device);
     HALO_REQUIRE(wide_dtype(b.dtype) == a.dtype,
                  str("add: ", dtype_name(b.dtype), " to ", dtype_name(a.dtype)));
+    require_disjoint("add", "y", y, "b", b);
   }
   if (only_counted("add", {y, a, b}, stream)) return;
   HALO_ON_DEVICE(stream, cpu::add(y, a, b, stream), cuda::add(y, a, b, stream));
