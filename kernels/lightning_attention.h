@@ -25,7 +25,8 @@ struct LightningOptions {
 ///          state_out may be empty (not wanted). Dense in K; outer axes may be strided. T >= 0.
 /// Numerics the state and every decay in float32 (float64 in FP64); only decays e^(-slope (i-j)) with i >= j appear.
 /// Aliasing outputs overlap no input.
-/// Throws   Error when shapes, dtypes or devices disagree.
+/// Throws   Error when shapes, dtypes or devices disagree; on a GPU for more than 128 heads. The CPU refuses a
+///          document_start that is none; a GPU, which doesn't read it before its kernels, trusts it.
 /// Source   Qin et al. 2024 (Lightning Attention-2); oracle `lightning_scan`.
 void lightning_attention(TensorView o, TensorView state_out, TensorView q, TensorView k,
                          TensorView v, TensorView state_in, const LightningOptions& options,
