@@ -96,8 +96,7 @@ class Call {
                               x.starts[x.starts.size() - static_cast<std::size_t>(B_ - b)] >= 0;
           for (std::int64_t h = g.q_begin; h < g.q_end; ++h) {
             const double slope = call_.slopes[static_cast<std::size_t>(h)];
-            values.push_back(
-                static_cast<decltype(zero)>(resets ? 0.0 : std::exp(-slope * length)));
+            values.push_back(static_cast<decltype(zero)>(resets ? 0.0 : std::exp(-slope * length)));
           }
         }
       }
