@@ -1,5 +1,7 @@
 // The program `halo_train`: runs the jobs of a config, alone or under mpirun or srun, and goes on where an earlier run of
 // the same output ended.
+#include <unistd.h>
+
 #include <glog/logging.h>
 
 #include <csignal>
@@ -80,7 +82,7 @@ Config agreed_config(const Options& options, comm::Communicator& world) {
 /// What this rank last asked of its peers, for whoever looks for the one that hung or died; of a run that has begun.
 void keep_recent_calls(const std::filesystem::path& output, const comm::Communicator& world) {
   try {
-    if (!std::filesystem::exists(output)) return;
+    if (!std::filesystem::is_directory(output) || ::access(output.c_str(), W_OK) != 0) return;
     const std::filesystem::path log = output / "log";
     std::filesystem::create_directories(log);
     write_file_atomically(log / str("calls_rank", world.rank(), ".txt"), world.recent_calls());

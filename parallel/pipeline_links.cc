@@ -12,8 +12,12 @@ PipelineLinks::PipelineLinks(comm::Communicator& pipeline)
     link(kind).ranks = pipeline.split(0, stage_, name);
 }
 
-void PipelineLinks::send(Kind kind, Tensor x) {
+void PipelineLinks::send(Kind kind, Tensor x, Pace pace) {
   Link& to = link(kind);
+  if (stages_ > 1 && pace == Pace::kOneAtATime) {
+    for (Sent& sent : to.sent) sent.work.wait();
+    to.sent.clear();
+  }
   while (!to.sent.empty() && stages_ > 1 && to.sent.front().work.test()) to.sent.pop_front();
   comm::Work work;
   if (stages_ > 1) {

@@ -10,7 +10,7 @@
 namespace halo::parallel {
 
 /// Activations and gradients on their way between the stages of a pipeline. Each kind of pass has a communicator of its
-/// own, so that messages of one never wait behind those of another. Sending never waits.
+/// own, so that messages of one never wait behind those of another.
 class PipelineLinks {
  public:
   /// Collective over `pipeline`.
@@ -19,8 +19,11 @@ class PipelineLinks {
   [[nodiscard]] int stage() const { return stage_; }
   [[nodiscard]] int stages() const { return stages_; }
 
+  /// Sending never waits, where a schedule bounds what is on its way; or it waits until the message before was taken, so
+  /// that a stage whose neighbour is slow does not fill its memory.
+  enum class Pace : std::uint8_t { kNeverWaits, kOneAtATime };
   /// To the stage that goes on with this kind of pass: the next one, or in backward passes the one before, around the ring.
-  void send(PipelineAction::Kind kind, Tensor x);
+  void send(PipelineAction::Kind kind, Tensor x, Pace pace = Pace::kNeverWaits);
   /// What that stage's neighbour has sent, in the order it was sent.
   [[nodiscard]] Tensor receive(PipelineAction::Kind kind, const Shape& shape, DType dtype,
                                Stream& stream);

@@ -32,7 +32,8 @@ struct PipelineShape {
 
 /// The order of each stage's actions in one step: 1F1B, or interleaved 1F1B with several chunks a stage, with the
 /// teacher run ahead into what would be bubbles. Every stage runs through its list, waits for what an action needs from
-/// a neighbour, and never waits to send.
+/// a neighbour, and never waits to send; schedules of forward passes alone go on, too, where a stage sends a message only once
+/// the one before was taken.
 ///
 /// A pure function. The student's passes have a fixed order; where the teacher's go among them is found by running the
 /// pipeline on a clock. Throws Error for sizes below 1.

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds the CPU preset and runs the tests.
 #   tests/run.sh          the default set
-#   tests/run.sh --all    also the slow tests and those that need Python packages (installed into build/venv)
+#   tests/run.sh --all    also the slow tests, those that need Python packages (installed into build/venv), and whole
+#                         layouts under the thread sanitizer
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,7 +10,7 @@ all=false
 for argument in "$@"; do
   case $argument in
     --all) all=true ;;
-    -h | --help) sed -n '2,4s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "run.sh: error: unknown option $argument (see tests/run.sh --help)" >&2; exit 2 ;;
   esac
 done
@@ -29,6 +30,9 @@ cmake --build --preset cpu --parallel "$jobs"
 unset OPENBLAS_CORETYPE
 if $all; then
   ctest --test-dir build/cpu --output-on-failure --parallel "$jobs" --label-exclude gpu
+  cmake --preset tsan >/dev/null
+  cmake --build --preset tsan --parallel "$jobs" --target tests_threads_slow
+  ctest --test-dir build/tsan --output-on-failure --parallel "$jobs" --no-tests=error --label-regex '^threads_slow$'
 else
   ctest --preset cpu --parallel "$jobs"
 fi

@@ -48,7 +48,7 @@ double Trainer::act(const parallel::PipelineAction& action, const MicroBatch& ba
   const double begin = steady_seconds();
   const double loss = work_on(action, batch, x, pass, gradient_scale);
   if (trace_ != nullptr) trace_->add_work(to_string(action), begin, steady_seconds());
-  if (sends) links_.send(action.kind, std::move(x));
+  if (sends) links_.send(action.kind, std::move(x), pace_);
   return loss;
 }
 
@@ -74,6 +74,9 @@ double Trainer::run(std::span<const MicroBatch> batches, Pass pass, double gradi
   shape.micro_batches = static_cast<int>(batches.size());
   shape.teacher = stage_.actions().teacher_forward;
   shape.backward = stage_.actions().backward && pass == Pass::kTraining;
+  const bool forwards_alone = !shape.teacher && !shape.backward;  // nothing else holds a stage back
+  pace_ = forwards_alone ? parallel::PipelineLinks::Pace::kOneAtATime
+                         : parallel::PipelineLinks::Pace::kNeverWaits;
   const auto lists = parallel::pipeline_schedule(shape);
   const auto& list = lists[static_cast<std::size_t>(links_.stage())];
   const auto batch_of = [&](const parallel::PipelineAction& action) -> const MicroBatch& {

@@ -66,6 +66,7 @@ class Trainer {
   TrainerOptions options_;
   ShardedAdamW optimizer_;
   parallel::PipelineLinks links_;
+  parallel::PipelineLinks::Pace pace_ = parallel::PipelineLinks::Pace::kNeverWaits;
   Stream& stream_;
   Trace* trace_ = nullptr;
   model::LayerHooks hooks_;

@@ -27,15 +27,22 @@ Drill Drill::parse(const std::string& text) {
   return drill;
 }
 
-std::optional<Drill> Drill::from_environment() {
+std::optional<Drill> Drill::from_environment(int ranks) {
   const char* const text = std::getenv("HALO_DRILL");
   if (text == nullptr) return std::nullopt;
-  return parse(text);
+  Drill drill = parse(text);
+  HALO_REQUIRE_INPUT(drill.rank < ranks,
+                     str("HALO_DRILL=", text, ": there are ", ranks, " ranks, counted from 0"));
+  return drill;
 }
 
 void Drill::before_step(int own_rank, std::int64_t own_step) const {
   if (own_rank != rank || own_step != step) return;
-  if (kind == Kind::kAbort) std::abort();
+  if (kind == Kind::kAbort) {
+    std::fprintf(stderr, "a drill: HALO_DRILL lets rank %d abort before step %lld\n", rank,
+                 static_cast<long long>(step));
+    std::abort();
+  }
   if (kind == Kind::kThrow)
     throw Error(str("a drill: HALO_DRILL asks rank ", rank, " to fail before step ", step));
   for (;;) std::this_thread::sleep_for(std::chrono::hours(1));

@@ -16,7 +16,7 @@ struct Drill {
   /// Throws InputError for another text.
   [[nodiscard]] static Drill parse(const std::string& text);
   /// None when the variable is not set.
-  [[nodiscard]] static std::optional<Drill> from_environment();
+  [[nodiscard]] static std::optional<Drill> from_environment(int ranks);
   void before_step(int own_rank, std::int64_t own_step) const;
 };
 

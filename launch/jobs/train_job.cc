@@ -97,7 +97,7 @@ class TrainJob {
   train::Trace trace_;
   int traced_steps_ = 0;
   bool did_steps_ = false;
-  std::optional<Drill> drill_ = Drill::from_environment();
+  std::optional<Drill> drill_ = Drill::from_environment(context_.world().size());
   double peak_flops_;                     // of all ranks
   std::optional<MetricsWriter> metrics_;  // rank 0 alone, as the next two
   std::optional<TensorBoardWriter> tensorboard_;

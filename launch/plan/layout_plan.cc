@@ -38,10 +38,10 @@ proto::Job with_layout(const proto::Job& job, const parallel::Layout& layout, in
 struct Candidate {
   proto::Job job;  // with its layout
   LayoutPlan plan;
-  bool possible = false;
+  std::string complaint;  // why it is not possible
 };
 
-/// Every layout of `ranks` ranks that is worth a look: tensor ranks share a node, no more data ranks than sequences, and
+/// Every layout of `ranks` ranks that is worth a look, beside the config's own: powers of two, tensor ranks share a node, no more data ranks than sequences, and
 /// no fragments of a sequence shorter than what a kernel works on at once.
 std::vector<proto::Job> candidates(const proto::Job& job, int ranks,
                                    const proto::Machine& machine) {
@@ -63,13 +63,22 @@ std::vector<proto::Job> candidates(const proto::Job& job, int ranks,
       }
     }
   }
+  const proto::Layout& own = job.layout();
+  const int model = own.pipeline() * own.context() * own.tensor();
+  if (model <= 0 || ranks % model != 0) return all;
+  proto::Job as_configured =
+      with_layout(job, {own.pipeline(), ranks / model, own.context(), own.tensor()}, own.chunks());
+  const bool listed = std::ranges::any_of(all, [&](const proto::Job& other) {
+    return other.layout().SerializeAsString() == as_configured.layout().SerializeAsString();
+  });
+  if (!listed) all.push_back(std::move(as_configured));
   return all;
 }
 
 void keep_most(std::map<std::string, train::AxisTraffic>& most,
                const std::map<std::string, train::AxisTraffic>& traffic) {
   for (const auto& [name, t] : traffic) {
-    if (t.seconds >= most[name].seconds) most[name] = t;
+    if (t.bytes >= most[name].bytes) most[name] = t;
   }
 }
 
@@ -143,20 +152,27 @@ std::vector<LayoutPlan> plan_layouts(const Config& config, const proto::Job& job
                                      const proto::Machine& machine, std::size_t most) {
   std::vector<Candidate> all;
   for (proto::Job& with_layout : candidates(job, ranks, machine))
-    all.push_back({std::move(with_layout), {}, false});
+    all.push_back({std::move(with_layout), {}, {}});
   Stream stream(static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
   stream.parallel_each(std::ssize(all), [&](std::int64_t i) {
     Candidate& c = all[static_cast<std::size_t>(i)];
     try {
       plan_candidate(c, config, ranks, machine, Effort::kTimes);
-      c.possible = true;
-    } catch (const InputError&) {  // not enough heads or layers for it
+    } catch (const InputError& error) {  // not enough heads or layers for it
+      c.complaint = error.what();
     }
   });
-  std::erase_if(all, [](const Candidate& c) { return !c.possible; });
-  HALO_REQUIRE_INPUT(!all.empty(),
-                     str("job ", job.name(), ": no layout of ", ranks, " ranks fits its ",
-                         job.train().batch().sequences(), " sequences a step and its model"));
+  const std::string first = all.empty() ? "" : all.front().complaint;
+  std::erase_if(all, [](const Candidate& c) { return !c.complaint.empty(); });
+  HALO_REQUIRE_INPUT(
+      !all.empty(),
+      first.empty()
+          ? str("job ", job.name(),
+                ": no layout of powers of two on pipeline, context and tensor "
+                "shares ",
+                ranks, " ranks among its ", job.train().batch().sequences(),
+                " sequences a step; --set layout.pipeline=N and the like show one of your own")
+          : str("job ", job.name(), ": no layout of ", ranks, " ranks: ", first));
   std::ranges::stable_sort(all, {}, [&](const Candidate& c) {
     return std::pair(!c.plan.fits(machine), c.plan.seconds);
   });
@@ -185,7 +201,7 @@ std::string to_table(const std::vector<LayoutPlan>& plans, const proto::Machine&
   const auto sent = [&](const LayoutPlan& plan, std::string_view axis) {
     double bytes = 0;
     for (const auto& [name, t] : plan.traffic)
-      if (name.starts_with(axis)) bytes += t.bytes;
+      if (name.starts_with(axis) || (axis == "pipeline" && name == "ends")) bytes += t.bytes;
     return bytes == 0 ? std::string("-") : human_bytes(bytes);
   };
   for (const LayoutPlan& p : plans) {

@@ -85,6 +85,45 @@ TEST(PipelineScheduleTest, AlignIsForwardOnly) {
   EXPECT_DOUBLE_EQ(check_pipeline(shape, pipeline_schedule(shape)).time, 8 + 3);
 }
 
+/// Whether every stage ends when one sends a message only once its message before was taken.
+bool ends_with_one_message_at_a_time(const PipelineShape& shape) {
+  const auto lists = pipeline_schedule(shape);
+  const auto P = static_cast<std::size_t>(shape.stages);
+  std::vector<std::size_t> next(P, 0);
+  std::vector<bool> received(P, false), full(P, false);  // full[s]: what s has sent was not taken
+  for (bool moved = true; moved;) {
+    moved = false;
+    for (std::size_t s = 0; s < P; ++s) {
+      if (next[s] == lists[s].size()) continue;
+      const std::size_t before = (s + P - 1) % P;
+      const auto chunk = static_cast<std::size_t>(lists[s][next[s]].chunk) * P + s;
+      if (chunk > 0 && !received[s]) {
+        if (!full[before]) continue;
+        full[before] = false;
+        received[s] = moved = true;
+      }
+      const bool sends = chunk + 1 < static_cast<std::size_t>(shape.layer_chunks());
+      if (sends && full[s]) continue;
+      full[s] = full[s] || sends;
+      received[s] = false;
+      ++next[s];
+      moved = true;
+    }
+  }
+  for (std::size_t s = 0; s < P; ++s)
+    if (next[s] < lists[s].size()) return false;
+  return true;
+}
+
+TEST(PipelineScheduleTest, ForwardPassesGoOnWithOneMessageAtATime) {
+  for (int chunks = 1; chunks <= 4; ++chunks)
+    for (int stages = 2; stages <= 16; ++stages)
+      for (int m = 1; m <= 64; ++m)
+        EXPECT_TRUE(ends_with_one_message_at_a_time(
+            {.stages = stages, .chunks = chunks, .micro_batches = m, .backward = false}))
+            << stages << " stages, " << chunks << " chunks, " << m << " micro-batches";
+}
+
 std::string complaint(const PipelineShape& shape,
                       const std::vector<std::vector<PipelineAction>>& lists) {
   try {

@@ -66,6 +66,9 @@ TEST_F(FailedPeerTest, ADrillThatCannotBeIsBadInput) {
   const ProgramResult result = run("1:throw", {});
   EXPECT_EQ(result.exit_code, 2) << result.output;
   EXPECT_THAT(result.output, HasSubstr("HALO_DRILL=1:throw: expected RANK:STEP:KIND"));
+  const ProgramResult missing = run("64:1:throw", {});
+  EXPECT_EQ(missing.exit_code, 2) << missing.output;
+  EXPECT_THAT(missing.output, HasSubstr("HALO_DRILL=64:1:throw: there are"));
 }
 
 }  // namespace

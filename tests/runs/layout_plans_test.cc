@@ -52,6 +52,30 @@ TEST(LayoutPlansTest, NoMoreDataRanksThanSequences) {
   EXPECT_THROW(plans_of(distillation(folder, 4, 64, 1), 64, machine_of(79)), InputError);
 }
 
+TEST(LayoutPlansTest, TheConfigsOwnLayoutIsAmongThem) {
+  const TestFolder folder;
+  Config config = distillation(folder, 7, 1024, 3);
+  EXPECT_THROW(plans_of(config, 7, machine_of(79)), InputError);
+  config.mutable_job(0)->mutable_layout()->set_pipeline(7);
+  const std::vector<LayoutPlan> plans = plans_of(config, 7, machine_of(79));
+  ASSERT_EQ(plans.size(), 1U);
+  EXPECT_EQ(plans.front().layout.pipeline, 7);
+}
+
+/// What the sender sends, not what the receiver does not.
+TEST(LayoutPlansTest, TheFullestSenderOfAPipelineCounts) {
+  const TestFolder folder;
+  const Config config = distillation(folder, 4, 256, 4);
+  launch::proto::Job job = config.job(0);
+  job.mutable_train()->mutable_batch()->set_micro_sequences(1);
+  job.mutable_layout()->set_pipeline(2);
+  const LayoutPlan plan =
+      launch::plan_layout(config, job, 2, machine_of(79), launch::Effort::kAllStages);
+  const double message = 256.0 * 4096 * 2;  // tokens of a micro-batch, D, bytes in BF16
+  EXPECT_EQ(plan.traffic.at("pipeline forward").bytes, 4 * message);
+  EXPECT_EQ(plan.traffic.at("pipeline teacher").bytes, 4 * message);
+}
+
 /// Traffic of a step that was run with some of its micro-batches is that of the whole step.
 TEST(LayoutPlansTest, TrafficCountsEveryMicroBatch) {
   const TestFolder folder;
