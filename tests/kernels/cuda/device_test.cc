@@ -46,8 +46,8 @@ TEST_F(DeviceCudaTest, TooMuchMemoryIsAnError) {
 }
 
 TEST_F(DeviceCudaTest, AnUnknownDeviceIsRefused) {
-  EXPECT_THROW(make_cuda_stream(4096), Error);
-  EXPECT_THROW(make_cuda_stream(-1), Error);
+  EXPECT_THROW(static_cast<void>(make_cuda_stream(4096)), Error);
+  EXPECT_THROW(static_cast<void>(make_cuda_stream(-1)), Error);
 }
 
 }  // namespace

@@ -10,7 +10,7 @@ constexpr double kLossScale = 0.37;
 constexpr double kLossBound = 1e-5;
 
 /// Losses are made of float32 terms whatever the logits' dtype; a gradient is rounded once to it: bfloat16 has 8 bits.
-double gradient_bound(DType dtype) { return kLossBound + (dtype == DType::kBFloat16 ? 0x1p-9 : 0); }
+double gradient_bound(DType dtype) { return kLossBound + (dtype == DType::kBFloat16 ? 0x1p-8 : 0); }
 
 constexpr DType kLossTypes[] = {DType::kFloat32, DType::kBFloat16};
 constexpr std::pair<std::int64_t, std::int64_t> kLossShapes[] = {

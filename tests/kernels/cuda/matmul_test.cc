@@ -39,8 +39,9 @@ TEST_F(MatmulCudaTest, EqualsTheCpu) {
           expect_equal(x, DType::kFloat32, DType::kFloat32, 1e-5);
           // float32 sums of exact products
           expect_equal(x, DType::kBFloat16, DType::kFloat32, 1e-5);
-          // one rounding of the result: half of 2^-7 of it
-          expect_equal(x, DType::kBFloat16, DType::kBFloat16, 1.0 / 256 + 1e-5);
+          // one rounding of the result, half of 2^-7 of it; the library may round the product before it adds to c
+          const double roundings = beta == 0 ? 1 : 2;
+          expect_equal(x, DType::kBFloat16, DType::kBFloat16, roundings / 256 + 1e-5);
         }
       }
     }

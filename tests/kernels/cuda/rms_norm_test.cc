@@ -6,8 +6,8 @@ namespace halo::kernels {
 namespace {
 
 constexpr double kNormEps = 1e-6;
-// One rounding to bfloat16, whose significand has 8 bits, is of at most 2^-9 of the value.
-constexpr double kRounding = 0x1p-9;
+// One rounding to bfloat16, whose significand has 8 bits, is of at most 2^-8 of the value.
+constexpr double kRounding = 0x1p-8;
 constexpr double kFloatBound = 1e-5;  // float32 sums of the CPU's and the GPU's order
 
 double bound_of(DType dtype, int roundings) {

@@ -10,7 +10,7 @@ namespace {
 
 constexpr double kPartScale = 0.37;
 constexpr double kPartBound = 1e-5;   // float32 terms, in another order than the CPU's
-constexpr double kOneRound = 0x1p-9;  // to bfloat16, whose significand has 8 bits
+constexpr double kOneRound = 0x1p-8;  // to bfloat16, whose significand has 8 bits
 
 constexpr DType kPartTypes[] = {DType::kFloat32, DType::kBFloat16};
 constexpr std::pair<std::int64_t, std::int64_t> kPartShapes[] = {
