@@ -66,6 +66,7 @@ std::vector<proto::Job> candidates(const proto::Job& job, int ranks,
   const proto::Layout& own = job.layout();
   const int model = own.pipeline() * own.context() * own.tensor();
   if (model <= 0 || ranks % model != 0) return all;
+  if (ranks / model > job.train().batch().sequences()) return all;
   proto::Job as_configured =
       with_layout(job, {own.pipeline(), ranks / model, own.context(), own.tensor()}, own.chunks());
   const bool listed = std::ranges::any_of(all, [&](const proto::Job& other) {
