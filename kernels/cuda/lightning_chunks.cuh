@@ -129,7 +129,7 @@ struct ChunkTable {
   /// products (i, j) *= scale e^(-slope (i - j)), or 0 where i does not see j.
   template <class T>
   __device__ __forceinline__ void decay_products(Sums<T>& products, float scale) const {
-    const int thread = thread_index();
+    const int thread = mma::thread_index();
 #pragma unroll
     for (int p = 0; p < Sums<T>::kPairs; ++p) {
       const int row = Sums<T>::row(thread, p), back = row - Sums<T>::column(thread, p);

@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(kTileThreads, 6)
   sums.clear();
   add_product<true, false>(sums, shared.x, shared.y);
 
-  const int thread = thread_index();
+  const int thread = mma::thread_index();
   const TileSource<float> out = to.tile(b * H + h, c, K, i, j);
 #pragma unroll
   for (int p = 0; p < Sums<T>::kPairs; ++p) {

@@ -2,7 +2,7 @@
 #include <type_traits>
 
 #include "kernels/cuda/launch.cuh"
-#include "kernels/cuda/lightning_mma.cuh"
+#include "kernels/cuda/mma.cuh"
 
 namespace halo::kernels::cuda {
 
@@ -62,7 +62,7 @@ struct Sums {
   /// Row i is multiplied by factor(i).
   template <class Factor>
   __device__ __forceinline__ void scale_rows(Factor factor) {
-    const int thread = thread_index();
+    const int thread = mma::thread_index();
 #pragma unroll
     for (int p = 0; p < kPairs; ++p) {
       const float f = factor(row(thread, p));
@@ -75,7 +75,7 @@ struct Sums {
       pair[p] = {pair[p].x + other.pair[p].x, pair[p].y + other.pair[p].y};
   }
   __device__ __forceinline__ void store(Tile<T>& tile) const {
-    const int thread = thread_index();
+    const int thread = mma::thread_index();
 #pragma unroll
     for (int p = 0; p < kPairs; ++p) {
       const Pack<T, 2> rounded{{from_float<T>(pair[p].x), from_float<T>(pair[p].y)}};
@@ -88,22 +88,22 @@ struct Sums {
 template <bool kTransposeA, bool kTransposeB>
 __device__ __forceinline__ void add_product(Sums<__nv_bfloat16>& sums, const Tile<__nv_bfloat16>& a,
                                             const Tile<__nv_bfloat16>& b) {
-  const int thread = thread_index(), lane = thread % 32, rows = thread / 32 * 16;
+  const int thread = mma::thread_index(), lane = thread % 32, rows = thread / 32 * 16;
   const int near = lane % 16, far = lane % 8 + lane / 16 * 8;  // matrices go down first, or across
   const int across = lane / 16 * 8, down = lane / 8 % 2 * 8;
 #pragma unroll 2  // by 4 the gradients' kernel spills
   for (int k = 0; k < kTile; k += 16) {
     std::uint32_t left[4];
-    load_matrices<kTransposeA>(
+    mma::load_matrices_of<kTransposeA>(
         left, kTransposeA ? &a.at[k + far][rows + down] : &a.at[rows + near][k + across]);
 #pragma unroll
     for (int n = 0; n < kTile; n += 16) {
       std::uint32_t right[4];
-      load_matrices<!kTransposeB>(
+      mma::load_matrices_of<!kTransposeB>(
           right, kTransposeB ? &b.at[n + far][k + down] : &b.at[k + near][n + across]);
       float2* const to = sums.pair + n / 4;
-      multiply_add(to[0], to[1], left, right[0], right[1]);
-      multiply_add(to[2], to[3], left, right[2], right[3]);
+      mma::multiply_add(to[0], to[1], left, right[0], right[1]);
+      mma::multiply_add(to[2], to[3], left, right[2], right[3]);
     }
   }
 }
@@ -111,7 +111,7 @@ __device__ __forceinline__ void add_product(Sums<__nv_bfloat16>& sums, const Til
 template <bool kTransposeA, bool kTransposeB>
 __device__ __forceinline__ void add_product(Sums<float>& sums, const Tile<float>& a,
                                             const Tile<float>& b) {
-  const int thread = thread_index();
+  const int thread = mma::thread_index();
 #pragma unroll 4
   for (int k = 0; k < kTile; ++k) {
     float left[8], right[4];
@@ -147,7 +147,7 @@ struct TileSource {
 template <class T, class From>
 __device__ __forceinline__ void load_elements(Tile<T>& tile, const TileSource<From>& from) {
 #pragma unroll 1
-  for (int i = thread_index(); i < kTile * kTile; i += kTileThreads) {
+  for (int i = mma::thread_index(); i < kTile * kTile; i += kTileThreads) {
     const int row = i / kTile, column = i % kTile;
     const bool there = row < from.rows && column < from.columns;
     tile.at[row][column] =
@@ -160,7 +160,7 @@ template <class T>
 __device__ __forceinline__ void load_tile(Tile<T>& tile, const TileSource<T>& from) {
   if (!from.packed) return load_elements(tile, from);
   constexpr int kWidth = kPack<T>, kAcross = kTile / kWidth;
-  const int first = thread_index(), column = first % kAcross * kWidth;
+  const int first = mma::thread_index(), column = first % kAcross * kWidth;
 #pragma unroll
   for (int p = 0; p < kTile * kAcross / kTileThreads; ++p) {
     const int i = first / kAcross + p * (kTileThreads / kAcross);
@@ -170,7 +170,7 @@ __device__ __forceinline__ void load_tile(Tile<T>& tile, const TileSource<T>& fr
       tile.set(i, column,
                there ? *reinterpret_cast<const Pack<T, kWidth>*>(data) : Pack<T, kWidth>{});
     else
-      copy_later(&tile.at[i][column], data, there);
+      mma::copy_async<16>(&tile.at[i][column], data, there);
   }
 }
 
@@ -179,7 +179,7 @@ template <class T>
 __device__ __forceinline__ void load_rounded(Tile<T>& tile, const TileSource<float>& from) {
   if (!from.packed) return load_elements(tile, from);
   constexpr int kWidth = 4, kAcross = kTile / kWidth, kStep = kTileThreads / kAcross, kAhead = 4;
-  const int first = thread_index(), column = first % kAcross * kWidth;
+  const int first = mma::thread_index(), column = first % kAcross * kWidth;
 #pragma unroll
   for (int row = 0; row < kTile; row += kAhead * kStep) {
     Pack<float, kWidth> packs[kAhead];
@@ -203,14 +203,14 @@ __device__ __forceinline__ void load_rounded(Tile<T>& tile, const TileSource<flo
 
 /// The tiles that any thread has begun to load are there.
 __device__ __forceinline__ void await_tiles() {
-  wait_for_copies();
+  mma::wait_for_copies();
   __syncthreads();
 }
 
 template <class T>
 __device__ __forceinline__ void write_tile(const TileSource<T>& to, const Tile<T>& tile) {
   constexpr int kWidth = kPack<T>, kAcross = kTile / kWidth;
-  for (int i = thread_index(); i < kTile * kAcross; i += kTileThreads) {
+  for (int i = mma::thread_index(); i < kTile * kAcross; i += kTileThreads) {
     const int row = i / kAcross, column = i % kAcross * kWidth;
     if (row >= to.rows || column >= to.columns) continue;
     T* const data = to.data + row * to.stride + column;

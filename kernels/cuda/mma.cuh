@@ -9,6 +9,13 @@
 /// (g + 8, 2 q + {0, 1}).
 namespace halo::kernels::cuda::mma {
 
+/// threadIdx.x, read anew: what is made of it is made where it is used, and not kept in registers along a whole kernel.
+__device__ __forceinline__ int thread_index() {
+  int index;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(index));
+  return index;
+}
+
 __device__ __forceinline__ unsigned shared_address(const void* p) {
   return static_cast<unsigned>(__cvta_generic_to_shared(p));
 }
@@ -29,15 +36,33 @@ __device__ __forceinline__ void load_transposed(std::uint32_t (&x)[4], const __n
                : "memory");
 }
 
+template <bool kTransposed>
+__device__ __forceinline__ void load_matrices_of(std::uint32_t (&x)[4], const __nv_bfloat16* row) {
+  if constexpr (kTransposed)
+    load_transposed(x, row);
+  else
+    load_matrices(x, row);
+}
+
 /// c += a b of a (16, 16) and b (16, 8). Lane 4 g + q holds of a the pairs (g, 2 q), (g + 8, 2 q), (g, 2 q + 8),
 /// (g + 8, 2 q + 8) along its rows, and of b (2 q, g) and (2 q + 8, g) along its columns.
-__device__ __forceinline__ void multiply_add(float (&c)[4], const std::uint32_t (&a)[4],
-                                             std::uint32_t b0, std::uint32_t b1) {
+__device__ __forceinline__ void multiply_add(float& c0, float& c1, float& c2, float& c3,
+                                             const std::uint32_t (&a)[4], std::uint32_t b0,
+                                             std::uint32_t b1) {
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
       "{%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "+f"(c0), "+f"(c1), "+f"(c2), "+f"(c3)
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+__device__ __forceinline__ void multiply_add(float (&c)[4], const std::uint32_t (&a)[4],
+                                             std::uint32_t b0, std::uint32_t b1) {
+  multiply_add(c[0], c[1], c[2], c[3], a, b0, b1);
+}
+__device__ __forceinline__ void multiply_add(float2& upper, float2& lower,
+                                             const std::uint32_t (&a)[4], std::uint32_t b0,
+                                             std::uint32_t b1) {
+  multiply_add(upper.x, upper.y, lower.x, lower.y, a, b0, b1);
 }
 
 /// Begins to copy kBytes (4, 8 or 16, and both addresses so aligned) to shared memory, or zeros where not `valid`.
