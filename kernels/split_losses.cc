@@ -3,6 +3,8 @@
 #include <cmath>
 
 #include "kernels/checks.h"
+#include "kernels/device_sum.h"
+#include "kernels/losses.h"
 #include "kernels/on_device.h"
 
 namespace halo::kernels {
@@ -27,6 +29,16 @@ void check_part(std::string_view op, const TensorView& logits, const VocabularyP
 
 void check_scale(std::string_view op, double gradient_scale) {
   HALO_REQUIRE(std::isfinite(gradient_scale), str(op, ": gradient_scale is ", gradient_scale));
+}
+
+void check_split_ce(const TensorView& logits, const TensorView& labels, const TensorView& sums,
+                    const VocabularyPart& part, double gradient_scale) {
+  constexpr const char* kOp = "split_ce_loss";
+  check_rows(kOp, logits);
+  check_column(kOp, "labels", labels, logits, DType::kInt32);
+  require_operand(kOp, "sums", sums, {logits.dim(0), 2}, DType::kFloat64, logits.device);
+  check_part(kOp, logits, part);
+  check_scale(kOp, gradient_scale);
 }
 
 }  // namespace
@@ -57,16 +69,25 @@ void split_kl_sums(TensorView sums, TensorView student, TensorView teacher,
 
 double split_kl_loss(TensorView student, TensorView teacher, TensorView sums, TensorView counted,
                      double gradient_scale, Stream& stream) {
+  return device_sum(stream, [&](const TensorView& sum) {
+    add_split_kl_loss(sum, student, teacher, sums, counted, gradient_scale, stream);
+  });
+}
+
+void add_split_kl_loss(TensorView sum, TensorView student, TensorView teacher, TensorView sums,
+                       TensorView counted, double gradient_scale, Stream& stream) {
   constexpr const char* kOp = "split_kl_loss";
   check_rows(kOp, student);
   require_operand(kOp, "teacher", teacher, student.shape, student.dtype, student.device);
   require_operand(kOp, "sums", sums, {student.dim(0), 5}, DType::kFloat64, student.device);
   if (!counted.empty()) check_column(kOp, "counted", counted, student, DType::kUint8);
   check_scale(kOp, gradient_scale);
-  if (only_counted(kOp, {student, student, teacher}, stream)) return 0;
-  return HALO_ON_DEVICE(
-      stream, cpu::split_kl_loss(student, teacher, sums, counted, gradient_scale, stream),
-      cuda::split_kl_loss(student, teacher, sums, counted, gradient_scale, stream));
+  require_operand(kOp, "sum", sum, {1}, DType::kFloat64, student.device);
+  if (only_counted(kOp, {student, student, teacher}, stream)) return;
+  HALO_ON_DEVICE(
+      stream,
+      add_to(sum, cpu::split_kl_loss(student, teacher, sums, counted, gradient_scale, stream)),
+      cuda::add_split_kl_loss(sum, student, teacher, sums, counted, gradient_scale, stream));
 }
 
 void split_ce_sums(TensorView sums, TensorView logits, TensorView labels, TensorView maxima,
@@ -85,16 +106,24 @@ void split_ce_sums(TensorView sums, TensorView logits, TensorView labels, Tensor
 double split_ce_loss(TensorView logits, TensorView labels, TensorView sums,
                      const VocabularyPart& part, double gradient_scale, bool gradient,
                      Stream& stream) {
+  check_split_ce(logits, labels, sums, part, gradient_scale);
+  HALO_ON_DEVICE(stream, static_cast<void>(0), cuda::check_labels(labels, part.size, stream));
+  return device_sum(stream, [&](const TensorView& sum) {
+    add_split_ce_loss(sum, logits, labels, sums, part, gradient_scale, gradient, stream);
+  });
+}
+
+void add_split_ce_loss(TensorView sum, TensorView logits, TensorView labels, TensorView sums,
+                       const VocabularyPart& part, double gradient_scale, bool gradient,
+                       Stream& stream) {
   constexpr const char* kOp = "split_ce_loss";
-  check_rows(kOp, logits);
-  check_column(kOp, "labels", labels, logits, DType::kInt32);
-  require_operand(kOp, "sums", sums, {logits.dim(0), 2}, DType::kFloat64, logits.device);
-  check_part(kOp, logits, part);
-  check_scale(kOp, gradient_scale);
-  if (only_counted(kOp, {logits, logits}, stream)) return 0;
-  return HALO_ON_DEVICE(
-      stream, cpu::split_ce_loss(logits, labels, sums, part, gradient_scale, gradient, stream),
-      cuda::split_ce_loss(logits, labels, sums, part, gradient_scale, gradient, stream));
+  check_split_ce(logits, labels, sums, part, gradient_scale);
+  require_operand(kOp, "sum", sum, {1}, DType::kFloat64, logits.device);
+  if (only_counted(kOp, {logits, logits}, stream)) return;
+  HALO_ON_DEVICE(
+      stream,
+      add_to(sum, cpu::split_ce_loss(logits, labels, sums, part, gradient_scale, gradient, stream)),
+      cuda::add_split_ce_loss(sum, logits, labels, sums, part, gradient_scale, gradient, stream));
 }
 
 }  // namespace halo::kernels

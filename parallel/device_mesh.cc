@@ -16,7 +16,7 @@ int rank_at(const PerAxis& place, const Layout& layout) {
 
 std::unique_ptr<comm::Communicator> split(comm::Communicator& world, int degree, int color, int key,
                                           const char* name) {
-  return degree == 1 ? comm::make_self_communicator(name) : world.split(color, key, name);
+  return degree == 1 ? world.alone(name) : world.split(color, key, name);
 }
 
 /// "1, 2, 3 or 6": numbers by which n divides.
@@ -99,7 +99,7 @@ DeviceMesh::DeviceMesh(comm::Communicator& world, const Layout& layout)
   gradient_ =
       split(world, layout.data * layout.context, rank_at(first, layout), world.rank(), "gradient");
   if (layout.pipeline == 1) {
-    ends_ = comm::make_self_communicator("ends");
+    ends_ = world.alone("ends");
     return;
   }
   first = coordinates_;

@@ -21,7 +21,7 @@ class DeviceQueue {
   [[nodiscard]] virtual std::shared_ptr<Allocator> make_allocator() = 0;
   virtual void synchronize() = 0;
   /// Between views of equal shape and dtype, of which one may lie in host memory: that one is then dense, and read or
-  /// written when the call returns.
+  /// written when the call returns. Small ones to the GPU do not wait for what is queued.
   virtual void copy(const TensorView& to, const TensorView& from) = 0;
   virtual void fill_zero(const TensorView& to) = 0;  // dense
   /// What the kernels' bodies need: a cudaStream_t.

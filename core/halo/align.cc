@@ -32,17 +32,18 @@ Shape AlignStage::activation_shape(const data::MicroBatch& batch) const {
   return {rows / axes.context->size() / axes.tensor.size(), config_.hidden_size};
 }
 
-double AlignStage::forward(const data::MicroBatch& batch, int chunk, Tensor& x,
-                           double gradient_scale) {
-  return run(batch, chunk, x, gradient_scale, /*train=*/true);
+void AlignStage::forward(const data::MicroBatch& batch, int chunk, Tensor& x, double gradient_scale,
+                         TensorView sum) {
+  run(batch, chunk, x, gradient_scale, /*train=*/true, sum);
 }
 
-double AlignStage::validation_forward(const data::MicroBatch& batch, int chunk, Tensor& x) {
-  return run(batch, chunk, x, 0.0, /*train=*/false);
+void AlignStage::validation_forward(const data::MicroBatch& batch, int chunk, Tensor& x,
+                                    TensorView sum) {
+  run(batch, chunk, x, 0.0, /*train=*/false, sum);
 }
 
-double AlignStage::run(const data::MicroBatch& batch, int chunk, Tensor& x, double gradient_scale,
-                       bool train) {
+void AlignStage::run(const data::MicroBatch& batch, int chunk, Tensor& x, double gradient_scale,
+                     bool train, const TensorView& sum) {
   const train::LocalBatch local = cutter_(batch);
   const model::Sequence sequence = cutter_.sequence(local, rope_);
   const model::Transformer& teacher = teacher_[static_cast<std::size_t>(chunk)];
@@ -58,7 +59,6 @@ double AlignStage::run(const data::MicroBatch& batch, int chunk, Tensor& x, doub
   const TensorView counted =
       local.counted.empty() ? TensorView{}
                             : local.counted.view().slice(0, rank * shape[0], (rank + 1) * shape[0]);
-  double sum = 0.0;
   for (int layer = teacher.held().begin; layer < teacher.held().end; ++layer) {
     const model::Block& block = teacher.block(layer);
     const model::Mixer& mixer = mixers_.at(layer);
@@ -70,14 +70,13 @@ double AlignStage::run(const data::MicroBatch& batch, int chunk, Tensor& x, doub
     if (hooks_ != nullptr) hooks_->before_forward(layer);
     model::Mixer::Saved saved;
     mixer.forward(student, h, sequence, saved, nullptr, stream_);
-    sum += kernels::mse_loss(student, student, y, counted, gradient_scale,
-                             stream_);  // student becomes its gradient
+    kernels::add_mse_loss(sum, student, student, y, counted, gradient_scale,
+                          stream_);  // student becomes its gradient
     if (train) mixer.backward({}, student, h, sequence, saved, stream_);
     if (train && hooks_ != nullptr) hooks_->after_backward(layer);
     if (layer + 1 < config_.num_hidden_layers) block.finish(x, y, stream_);
   }
   if (teacher.is_last()) x.reset();
-  return sum;
 }
 
 double AlignStage::flops_per_token(std::int64_t T) const {

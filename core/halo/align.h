@@ -30,15 +30,16 @@ class AlignStage final : public train::Stage {
   double token_scale() const override;
   Shape activation_shape(const data::MicroBatch& batch) const override;
   void set_hooks(const model::LayerHooks* hooks) override { hooks_ = hooks; }
-  double forward(const data::MicroBatch& batch, int chunk, Tensor& x,
-                 double gradient_scale) override;
-  double validation_forward(const data::MicroBatch& batch, int chunk, Tensor& x) override;
+  void forward(const data::MicroBatch& batch, int chunk, Tensor& x, double gradient_scale,
+               TensorView sum) override;
+  void validation_forward(const data::MicroBatch& batch, int chunk, Tensor& x,
+                          TensorView sum) override;
   double flops_per_token(std::int64_t sequence_length) const override;
 
  private:
-  /// The sum of squared errors of a chunk's layers; gradients only when `train`.
-  double run(const data::MicroBatch& batch, int chunk, Tensor& x, double gradient_scale,
-             bool train);
+  /// sum += the squared errors of a chunk's layers; gradients only when `train`.
+  void run(const data::MicroBatch& batch, int chunk, Tensor& x, double gradient_scale, bool train,
+           const TensorView& sum);
 
   const Chunks& teacher_;
   model::ModelConfig config_;

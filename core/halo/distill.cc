@@ -18,28 +18,26 @@ void DistillStage::teacher_forward(const data::MicroBatch& batch, int chunk, Ten
   if (teacher.is_last()) teacher_hidden_[batch.index] = std::move(x);
 }
 
-double DistillStage::loss(const train::LocalBatch& batch, int index, const Tensor& h,
-                          const TensorView& d, double gradient_scale) {
+void DistillStage::loss(const train::LocalBatch& batch, int index, const Tensor& h,
+                        const TensorView& d, double gradient_scale, const TensorView& sum) {
   const auto hidden = teacher_hidden_.find(index);
   HALO_REQUIRE(hidden != teacher_hidden_.end(), str("no teacher's pass of micro-batch ", index));
   const Tensor h_teacher = std::move(hidden->second);
   teacher_hidden_.erase(hidden);
   const model::Head& head = student_.chunk(student_.chunks() - 1).head();
-  const double sum = head.kl_loss(d, h, h_teacher, teacher_.back().head(), batch.counted,
-                                  gradient_scale, stream_);
-  return student_.axes().tensor.rank() == 0 ? sum : 0.0;  // the same on every rank of the axis
+  head.kl_loss(student_.counted_once(sum), d, h, h_teacher, teacher_.back().head(), batch.counted,
+               gradient_scale, stream_);
 }
 
-double DistillStage::forward(const data::MicroBatch& batch, int chunk, Tensor& x,
-                             double gradient_scale) {
+void DistillStage::forward(const data::MicroBatch& batch, int chunk, Tensor& x,
+                           double gradient_scale, TensorView sum) {
   const train::LocalBatch local = student_.cut(batch);
   student_.forward(local, batch.index, chunk, x);
-  if (!student_.chunk(chunk).is_last()) return 0.0;
+  if (!student_.chunk(chunk).is_last()) return;
   const Tensor h = std::move(x);
   Tensor d(stream_, h.view().shape, h.view().dtype);
-  const double sum = loss(local, batch.index, h, d, gradient_scale);
+  loss(local, batch.index, h, d, gradient_scale, sum);
   gradients_[batch.index] = std::move(d);
-  return sum;
 }
 
 void DistillStage::backward(const data::MicroBatch& batch, int chunk, Tensor& d) {
@@ -50,12 +48,13 @@ void DistillStage::backward(const data::MicroBatch& batch, int chunk, Tensor& d)
   student_.backward(student_.cut(batch), batch.index, chunk, d);
 }
 
-double DistillStage::validation_forward(const data::MicroBatch& batch, int chunk, Tensor& x) {
+void DistillStage::validation_forward(const data::MicroBatch& batch, int chunk, Tensor& x,
+                                      TensorView sum) {
   const train::LocalBatch local = student_.cut(batch);
   student_.infer(local, chunk, x);
-  if (!student_.chunk(chunk).is_last()) return 0.0;
+  if (!student_.chunk(chunk).is_last()) return;
   const Tensor h = std::move(x);
-  return loss(local, batch.index, h, {}, 0.0);
+  loss(local, batch.index, h, {}, 0.0, sum);
 }
 
 double DistillStage::flops_per_token(std::int64_t T) const {

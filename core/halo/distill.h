@@ -28,17 +28,18 @@ class DistillStage final : public train::Stage {
     return student_.activation_shape(batch);
   }
   void teacher_forward(const data::MicroBatch& batch, int chunk, Tensor& x) override;
-  double forward(const data::MicroBatch& batch, int chunk, Tensor& x,
-                 double gradient_scale) override;
+  void forward(const data::MicroBatch& batch, int chunk, Tensor& x, double gradient_scale,
+               TensorView sum) override;
   void backward(const data::MicroBatch& batch, int chunk, Tensor& d) override;
   void set_hooks(const model::LayerHooks* hooks) override { student_.set_hooks(hooks); }
-  double validation_forward(const data::MicroBatch& batch, int chunk, Tensor& x) override;
+  void validation_forward(const data::MicroBatch& batch, int chunk, Tensor& x,
+                          TensorView sum) override;
   double flops_per_token(std::int64_t sequence_length) const override;
 
  private:
   /// After the last chunk, from the hidden states h; d receives their gradient, or nothing.
-  double loss(const train::LocalBatch& batch, int index, const Tensor& h, const TensorView& d,
-              double gradient_scale);
+  void loss(const train::LocalBatch& batch, int index, const Tensor& h, const TensorView& d,
+            double gradient_scale, const TensorView& sum);
 
   const Chunks& teacher_;
   StudentPass student_;

@@ -18,23 +18,21 @@ std::int64_t FinetuneStage::counted_tokens(const data::MicroBatch& batch) const 
   return std::count_if(labels.begin(), labels.end(), [](std::int32_t label) { return label >= 0; });
 }
 
-double FinetuneStage::loss(const train::LocalBatch& batch, const Tensor& h, const TensorView& d,
-                           double gradient_scale) {
+void FinetuneStage::loss(const train::LocalBatch& batch, const Tensor& h, const TensorView& d,
+                         double gradient_scale, const TensorView& sum) {
   const model::Head& head = student_.chunk(student_.chunks() - 1).head();
-  const double sum = head.ce_loss(d, h, batch.labels, gradient_scale, stream_);
-  return student_.axes().tensor.rank() == 0 ? sum : 0.0;  // the same on every rank of the axis
+  head.ce_loss(student_.counted_once(sum), d, h, batch.labels, gradient_scale, stream_);
 }
 
-double FinetuneStage::forward(const data::MicroBatch& batch, int chunk, Tensor& x,
-                              double gradient_scale) {
+void FinetuneStage::forward(const data::MicroBatch& batch, int chunk, Tensor& x,
+                            double gradient_scale, TensorView sum) {
   const train::LocalBatch local = student_.cut(batch);
   student_.forward(local, batch.index, chunk, x);
-  if (!student_.chunk(chunk).is_last()) return 0.0;
+  if (!student_.chunk(chunk).is_last()) return;
   const Tensor h = std::move(x);
   Tensor d(stream_, h.view().shape, h.view().dtype);
-  const double sum = loss(local, h, d, gradient_scale);
+  loss(local, h, d, gradient_scale, sum);
   gradients_[batch.index] = std::move(d);
-  return sum;
 }
 
 void FinetuneStage::backward(const data::MicroBatch& batch, int chunk, Tensor& d) {
@@ -45,12 +43,13 @@ void FinetuneStage::backward(const data::MicroBatch& batch, int chunk, Tensor& d
   student_.backward(student_.cut(batch), batch.index, chunk, d);
 }
 
-double FinetuneStage::validation_forward(const data::MicroBatch& batch, int chunk, Tensor& x) {
+void FinetuneStage::validation_forward(const data::MicroBatch& batch, int chunk, Tensor& x,
+                                       TensorView sum) {
   const train::LocalBatch local = student_.cut(batch);
   student_.infer(local, chunk, x);
-  if (!student_.chunk(chunk).is_last()) return 0.0;
+  if (!student_.chunk(chunk).is_last()) return;
   const Tensor h = std::move(x);
-  return loss(local, h, {}, 0.0);
+  loss(local, h, {}, 0.0, sum);
 }
 
 double FinetuneStage::flops_per_token(std::int64_t T) const {

@@ -26,16 +26,17 @@ class FinetuneStage final : public train::Stage {
   Shape activation_shape(const data::MicroBatch& batch) const override {
     return student_.activation_shape(batch);
   }
-  double forward(const data::MicroBatch& batch, int chunk, Tensor& x,
-                 double gradient_scale) override;
+  void forward(const data::MicroBatch& batch, int chunk, Tensor& x, double gradient_scale,
+               TensorView sum) override;
   void backward(const data::MicroBatch& batch, int chunk, Tensor& d) override;
   void set_hooks(const model::LayerHooks* hooks) override { student_.set_hooks(hooks); }
-  double validation_forward(const data::MicroBatch& batch, int chunk, Tensor& x) override;
+  void validation_forward(const data::MicroBatch& batch, int chunk, Tensor& x,
+                          TensorView sum) override;
   double flops_per_token(std::int64_t sequence_length) const override;
 
  private:
-  double loss(const train::LocalBatch& batch, const Tensor& h, const TensorView& d,
-              double gradient_scale);
+  void loss(const train::LocalBatch& batch, const Tensor& h, const TensorView& d,
+            double gradient_scale, const TensorView& sum);
 
   std::string name_;
   StudentPass student_;

@@ -35,6 +35,13 @@ class StudentPass {
     return cutter_.sequence(batch, rope_);
   }
   [[nodiscard]] Shape activation_shape(const data::MicroBatch& batch) const;
+  /// Where a loss goes that is the same on every rank of the tensor axis: `sum` on the first, elsewhere a place that
+  /// nobody reads.
+  [[nodiscard]] TensorView counted_once(const TensorView& sum) {
+    if (axes().tensor.rank() == 0) return sum;
+    if (not_counted_.empty()) not_counted_ = Tensor::zeros(stream_, {1}, DType::kFloat64);
+    return not_counted_;
+  }
 
   /// x becomes the input of the next chunk, or after the last one the final hidden states (rows, D).
   void forward(const train::LocalBatch& batch, int index, int chunk, Tensor& x);
@@ -50,6 +57,7 @@ class StudentPass {
   model::RopeTables rope_;
   Stream& stream_;
   const model::LayerHooks* hooks_ = nullptr;
+  Tensor not_counted_;
   std::map<std::pair<int, int>, model::Transformer::Saved> in_flight_;  // by micro-batch and chunk
 };
 

@@ -1,5 +1,7 @@
 #include "core/halo/transfer.h"
 
+#include "core/base/host_access.h"
+
 namespace halo::method {
 namespace {
 
@@ -21,11 +23,13 @@ void repeat_heads(const model::Parameter& p, const model::ModelConfig& config,
                      str(teacher.weights.name(), ": tensor ", p.name, ": the shape is ",
                          to_string(stored), ", expected ", to_string(expected)));
   const std::int64_t first = p.region.offset[0] / K;
-  for (std::int64_t head = 0; head * K < p.region.shape[0]; ++head) {
-    const std::int64_t from = (first + head) / repeats;
-    teacher.weights.read(p.name, {{from * K, 0}, {K, D}},
-                         p.weight.slice(0, head * K, (head + 1) * K));
-  }
+  write_from_host(p.weight, *p.stream, [&](const TensorView& weight) {
+    for (std::int64_t head = 0; head * K < p.region.shape[0]; ++head) {
+      const std::int64_t from = (first + head) / repeats;
+      teacher.weights.read(p.name, {{from * K, 0}, {K, D}},
+                           weight.slice(0, head * K, (head + 1) * K));
+    }
+  });
 }
 
 void transfer_parameter(const model::Parameter& p, const model::ModelConfig& config,

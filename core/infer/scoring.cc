@@ -218,16 +218,18 @@ TokenLoss token_loss(const model::Transformer& model, std::span<const data::Micr
                      DType dtype, comm::Communicator& ranks, Stream& stream) {
   model::RopeTables rope(model.config(), dtype);
   double totals[2] = {0.0, 0.0};
+  const Tensor sum = Tensor::zeros(stream, {1}, DType::kFloat64);
   for (const data::MicroBatch& batch : batches) {
     if (batch.B == 0) continue;
     model::Sequence sequence = rope.sequence(batch.T, batch.B, 0, stream);
     sequence.document_start = data::document_starts(batch);
     const std::vector<std::int32_t> labels = data::next_token_labels(batch);
     const Tensor h = model.hidden(data::token_ids(batch), sequence, stream);
-    totals[0] += model.head().ce_loss({}, h, view(labels.data(), {batch.T * batch.B}), 0.0, stream);
+    model.head().ce_loss(sum, {}, h, view(labels.data(), {batch.T * batch.B}), 0.0, stream);
     totals[1] += static_cast<double>(
         std::count_if(labels.begin(), labels.end(), [](auto l) { return l >= 0; }));
   }
+  copy(view(totals, {1}), sum, stream);
   ranks.all_reduce(view(totals, {2}), comm::ReduceOp::kSum).wait();
   return {totals[0], static_cast<std::int64_t>(totals[1])};
 }

@@ -35,6 +35,7 @@ void Block::run(TensorView x, const Sequence& sequence, Saved& saved, MixerCache
   saved.h = like_x();
   saved.inv_rms = statistics();
   normalise_input(saved.h, saved.inv_rms, saved.x, stream);
+  saved.mixer.products_alone = saved.products_alone;
   mixer_.forward(y, saved.h, sequence, saved.mixer, cache, stream);
 
   saved.x_mid = like_x();
@@ -44,6 +45,9 @@ void Block::run(TensorView x, const Sequence& sequence, Saved& saved, MixerCache
   kernels::rms_norm(saved.h_mid, saved.inv_rms_mid, saved.x_mid, mid_norm_->weight, eps_, stream);
   mlp_.forward(y, saved.h_mid, saved.mlp, stream);
   kernels::add(x, saved.x_mid, y, stream);
+  if (!saved.products_alone) return;
+  saved.h.reset();
+  saved.h_mid.reset();
 }
 
 void Block::forward(TensorView x, const Sequence& sequence, Saved& saved, Stream& stream) const {
@@ -71,13 +75,23 @@ void Block::backward(TensorView d, const Sequence& sequence, Saved& saved, Strea
     Tensor output(stream, d.shape, d.dtype);
     run(output, sequence, saved, nullptr, stream);
   }
+  const auto again = [&](Tensor& h, const Tensor& inv_rms, const Tensor& x, const Parameter& norm) {
+    if (!h.empty()) return;
+    h = Tensor(stream, d.shape, d.dtype);
+    kernels::rms_norm(h, inv_rms, x, norm.weight, eps_, stream);
+  };
   Tensor dh(stream, d.shape, d.dtype);
+  again(saved.h_mid, saved.inv_rms_mid, saved.x_mid, *mid_norm_);
   mlp_.backward(dh, d, saved.h_mid, saved.mlp, stream);
-  kernels::rms_norm_backward(d, mid_norm_->grad, dh, saved.x_mid, mid_norm_->weight,
-                             saved.inv_rms_mid,
+  kernels::rms_norm_backward(d, settled_gradient(*mid_norm_, stream), dh, saved.x_mid,
+                             mid_norm_->weight, saved.inv_rms_mid,
                              /*accumulate=*/true, stream);
+  saved.x_mid.reset();
+  saved.h_mid.reset();
+  again(saved.h, saved.inv_rms, saved.x, *input_norm_);
   mixer_.backward(dh, d, saved.h, sequence, saved.mixer, stream);
-  kernels::rms_norm_backward(d, input_norm_->grad, dh, saved.x, input_norm_->weight, saved.inv_rms,
+  kernels::rms_norm_backward(d, settled_gradient(*input_norm_, stream), dh, saved.x,
+                             input_norm_->weight, saved.inv_rms,
                              /*accumulate=*/true, stream);
   saved = Saved();
 }

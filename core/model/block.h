@@ -16,7 +16,8 @@ class Block {
     Mixer::Saved mixer;
     Tensor x_mid, inv_rms_mid, h_mid;  // likewise for the MLP
     Mlp::Saved mlp;
-    bool recompute = false;  // only x is kept; backward runs the forward pass again
+    bool recompute = false;       // only x is kept; backward runs the forward pass again
+    bool products_alone = false;  // h and h_mid are made again, and what the mixer can
   };
 
   /// x (N, D) is replaced by the layer's output.

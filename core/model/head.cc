@@ -9,7 +9,11 @@
 namespace halo::model {
 namespace {
 
-constexpr std::int64_t kChunkBytes = std::int64_t{64} << 20;  // of one model's logits
+/// Of one model's logits. A GPU's chunks are long: each adds to the whole of the head's gradient, which costs as much time
+/// as 500 rows.
+std::int64_t chunk_bytes(Device device) {
+  return std::int64_t{device == Device::kCuda ? 640 : 64} << 20;
+}
 
 /// body(begin, end) for each chunk of rows.
 template <class Body>
@@ -23,15 +27,18 @@ TensorView rows_of(TensorView x, std::int64_t begin, std::int64_t end) {
 
 }  // namespace
 
-std::int64_t head_chunk_rows(std::int64_t vocab_size, DType dtype) {
+std::int64_t head_chunk_rows(std::int64_t vocab_size, DType dtype, Device device) {
   const std::int64_t row = vocab_size * static_cast<std::int64_t>(dtype_size(dtype));
-  return std::clamp<std::int64_t>(kChunkBytes / row, 128, 1024);
+  return std::clamp<std::int64_t>(chunk_bytes(device) / row, 128,
+                                  device == Device::kCuda ? 8192 : 1024);
 }
 
 /// By the largest part of the vocabulary, so that ranks whose parts differ by one go on together.
 std::int64_t Head::rows_at_once(TensorView h) const {
   const std::int64_t ranks = axes_->tensor.size(), V = weight_->global_shape[0];
-  return std::min(h.dim(0), head_chunk_rows((V + ranks - 1) / ranks, h.dtype));
+  const std::int64_t most = head_chunk_rows((V + ranks - 1) / ranks, h.dtype, h.device);
+  const std::int64_t chunks = std::max<std::int64_t>((h.dim(0) + most - 1) / most, 1);
+  return (h.dim(0) + chunks - 1) / chunks;
 }
 
 void Head::logits(TensorView out, TensorView h, Stream& stream) const {
@@ -44,10 +51,10 @@ void Head::backward_chunk(TensorView dh, TensorView h, TensorView dlogits, Strea
 }
 
 /// The loss of a chunk of rows; z becomes its gradient.
-double Head::kl_chunk(TensorView z, TensorView y, TensorView counted, double gradient_scale,
-                      Stream& stream) const {
+void Head::kl_chunk(TensorView sum, TensorView z, TensorView y, TensorView counted,
+                    double gradient_scale, Stream& stream) const {
   const parallel::TensorAxis& axis = axes_->tensor;
-  if (axis.size() == 1) return kernels::kl_loss(z, y, counted, gradient_scale, stream);
+  if (axis.size() == 1) return kernels::add_kl_loss(sum, z, y, counted, gradient_scale, stream);
   const std::int64_t N = z.dim(0);
   const Tensor maxima(stream, {2, N}, z.dtype), sums(stream, {N, 5}, DType::kFloat64);
   const TensorView of_z = maxima.view().select(0, 0), of_y = maxima.view().select(0, 1);
@@ -56,13 +63,14 @@ double Head::kl_chunk(TensorView z, TensorView y, TensorView counted, double gra
   axis.all_reduce(maxima, comm::ReduceOp::kMax);
   kernels::split_kl_sums(sums, z, y, of_z, of_y, stream);
   axis.all_reduce(sums, comm::ReduceOp::kSum);
-  return kernels::split_kl_loss(z, y, sums, counted, gradient_scale, stream);
+  kernels::add_split_kl_loss(sum, z, y, sums, counted, gradient_scale, stream);
 }
 
-double Head::ce_chunk(TensorView z, TensorView labels, double gradient_scale, bool gradient,
-                      Stream& stream) const {
+void Head::ce_chunk(TensorView sum, TensorView z, TensorView labels, double gradient_scale,
+                    bool gradient, Stream& stream) const {
   const parallel::TensorAxis& axis = axes_->tensor;
-  if (axis.size() == 1) return kernels::ce_loss(z, labels, gradient_scale, gradient, stream);
+  if (axis.size() == 1)
+    return kernels::add_ce_loss(sum, z, labels, gradient_scale, gradient, stream);
   const std::int64_t N = z.dim(0);
   const kernels::VocabularyPart part{weight_->region.offset[0], weight_->global_shape[0]};
   const Tensor maxima(stream, {N}, z.dtype), sums(stream, {N, 2}, DType::kFloat64);
@@ -70,11 +78,12 @@ double Head::ce_chunk(TensorView z, TensorView labels, double gradient_scale, bo
   axis.all_reduce(maxima, comm::ReduceOp::kMax);
   kernels::split_ce_sums(sums, z, labels, maxima, part, gradient, stream);
   axis.all_reduce(sums, comm::ReduceOp::kSum);
-  return kernels::split_ce_loss(z, labels, sums, part, gradient_scale, gradient, stream);
+  kernels::add_split_ce_loss(sum, z, labels, sums, part, gradient_scale, gradient, stream);
 }
 
-double Head::kl_loss(TensorView dh, TensorView h_student, TensorView h_teacher, const Head& teacher,
-                     TensorView counted, double gradient_scale, Stream& stream) const {
+void Head::kl_loss(TensorView sum, TensorView dh, TensorView h_student, TensorView h_teacher,
+                   const Head& teacher, TensorView counted, double gradient_scale,
+                   Stream& stream) const {
   const parallel::TensorAxis& axis = axes_->tensor;
   const parallel::Gathered student_rows = axis.gather(h_student, stream);
   const parallel::Gathered teacher_rows = axis.gather(h_teacher, stream);
@@ -83,7 +92,6 @@ double Head::kl_loss(TensorView dh, TensorView h_student, TensorView h_teacher, 
   const std::int64_t rows = rows_at_once(h_all);
   const Tensor student_logits(stream, {rows, V}, h_all.dtype),
       teacher_logits(stream, {rows, V}, h_all.dtype);
-  double sum = 0.0;
   const auto run = [&](const TensorView& dh_all) {
     for_each_chunk(N, rows, [&](std::int64_t begin, std::int64_t end) {
       const TensorView z = student_logits.view().slice(0, 0, end - begin);
@@ -91,7 +99,7 @@ double Head::kl_loss(TensorView dh, TensorView h_student, TensorView h_teacher, 
       const TensorView h = rows_of(h_all, begin, end);
       logits(z, h, stream);
       teacher.logits(y, rows_of(teacher_rows, begin, end), stream);
-      sum += kl_chunk(z, y, rows_of(counted, begin, end), gradient_scale, stream);
+      kl_chunk(sum, z, y, rows_of(counted, begin, end), gradient_scale, stream);
       if (!dh_all.empty()) backward_chunk(rows_of(dh_all, begin, end), h, z, stream);
     });
   };
@@ -99,24 +107,22 @@ double Head::kl_loss(TensorView dh, TensorView h_student, TensorView h_teacher, 
     run({});
   else
     axis.reduce_scatter(dh, run, stream);
-  return sum;
 }
 
-double Head::ce_loss(TensorView dh, TensorView h, TensorView labels, double gradient_scale,
-                     Stream& stream) const {
+void Head::ce_loss(TensorView sum, TensorView dh, TensorView h, TensorView labels,
+                   double gradient_scale, Stream& stream) const {
   const parallel::TensorAxis& axis = axes_->tensor;
   const parallel::Gathered gathered = axis.gather(h, stream);
   const TensorView h_all = gathered.view();
   const std::int64_t V = weight_->weight.dim(0), N = h_all.dim(0);
   const std::int64_t rows = rows_at_once(h_all);
   const Tensor buffer(stream, {rows, V}, h.dtype);
-  double sum = 0.0;
   const auto run = [&](const TensorView& dh_all) {
     for_each_chunk(N, rows, [&](std::int64_t begin, std::int64_t end) {
       const TensorView z = buffer.view().slice(0, 0, end - begin);
       const TensorView part = rows_of(h_all, begin, end);
       logits(z, part, stream);
-      sum += ce_chunk(z, rows_of(labels, begin, end), gradient_scale, !dh_all.empty(), stream);
+      ce_chunk(sum, z, rows_of(labels, begin, end), gradient_scale, !dh_all.empty(), stream);
       if (!dh_all.empty()) backward_chunk(rows_of(dh_all, begin, end), part, z, stream);
     });
   };
@@ -124,7 +130,6 @@ double Head::ce_loss(TensorView dh, TensorView h, TensorView labels, double grad
     run({});
   else
     axis.reduce_scatter(dh, run, stream);
-  return sum;
 }
 
 void Head::log_likelihood(TensorView row_loss, TensorView greedy, TensorView h, TensorView labels,

@@ -5,6 +5,7 @@
 #include "kernels/gates.h"
 #include "kernels/lightning_attention.h"
 #include "kernels/matmul.h"
+#include "kernels/norm_rope.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
 #include "kernels/softmax_attention.h"
@@ -21,9 +22,6 @@ double scale_of(const MixerOptions& options) {
 TensorView heads(TensorView x, const Sequence& s, std::int64_t n, std::int64_t K) {
   return x.reshape({s.T, s.B, n, K});
 }
-
-/// Each head as a row: (N * heads, K).
-TensorView rows_of_heads(TensorView x, std::int64_t K) { return x.reshape({x.size() / K, K}); }
 
 /// The sequence on one rank, which holds all tokens.
 parallel::SequenceCut cut_of(const Sequence& s) {
@@ -134,23 +132,37 @@ void Mixer::forward(TensorView y, TensorView x, const Sequence& sequence, Saved&
                     MixerCache* cache, Stream& stream) const {
   const parallel::Gathered all = axes_->tensor.gather(x, stream);
   project(all, sequence, saved, stream);
+  turn_heads(sequence, saved, stream);
   mix(sequence, saved, cache, stream);
-
-  TensorView mixed = saved.o;
-  if (o_norm_ != nullptr) {
-    normalise_output(saved, stream);
-    mixed = saved.n;
-  }
   if (gate_ != nullptr) {
-    saved.z = Tensor(stream, mixed.shape, mixed.dtype);
-    saved.y = Tensor(stream, mixed.shape, mixed.dtype);
+    saved.z = Tensor(stream, saved.o.view().shape, saved.o.view().dtype);
     kernels::linear(saved.z, all, gate_->weight, stream);
-    kernels::sigmoid_gate(saved.y, mixed, saved.z, stream);
-    mixed = saved.y;
   }
+  gate_output(saved, stream);
+  const TensorView mixed = gated(saved);
   axes_->tensor.reduce_scatter(
       y, [&](const TensorView& out) { kernels::linear(out, mixed, o_proj_->weight, stream); },
       stream);
+  if (!saved.products_alone) return;
+  if (q_norm_ != nullptr) {
+    saved.q.reset();
+    saved.k.reset();
+  }
+  saved.n.reset();
+  saved.y.reset();
+}
+
+void Mixer::gate_output(Saved& saved, Stream& stream) const {
+  if (o_norm_ != nullptr) normalise_output(saved, stream);
+  if (gate_ == nullptr) return;
+  const TensorView mixed = o_norm_ != nullptr ? saved.n : saved.o;
+  saved.y = Tensor(stream, mixed.shape, mixed.dtype);
+  kernels::sigmoid_gate(saved.y, mixed, saved.z, stream);
+}
+
+TensorView Mixer::gated(const Saved& saved) const {
+  if (gate_ != nullptr) return saved.y;
+  return o_norm_ != nullptr ? saved.n : saved.o;
 }
 
 /// Over the heads of all ranks.
@@ -178,7 +190,8 @@ void Mixer::backward_output_norm(TensorView d_o, const Saved& saved, Stream& str
     axes_->tensor.all_reduce(sums, comm::ReduceOp::kSum);
     split = {sums, all_channels_};
   }
-  kernels::rms_norm_backward(d_o, o_norm_->grad, d_o, saved.o, o_norm_->weight, saved.o_inv_rms,
+  kernels::rms_norm_backward(d_o, settled_gradient(*o_norm_, stream), d_o, saved.o, o_norm_->weight,
+                             saved.o_inv_rms,
                              /*accumulate=*/false, stream, split);
 }
 
@@ -190,24 +203,32 @@ void Mixer::project(TensorView x, const Sequence& s, Saved& saved, Stream& strea
     kernels::linear(out, x, weight->weight, stream);
     return out;
   };
-  const auto normalised = [&](const Tensor& in, Tensor& inv_rms, const Parameter* norm,
-                              std::int64_t n) {
-    Tensor out(stream, in.view().shape, x.dtype);
-    inv_rms = Tensor(stream, {N * n}, wide_dtype(x.dtype));
-    kernels::rms_norm(rows_of_heads(out, o.K), inv_rms, rows_of_heads(in, o.K), norm->weight, o.eps,
-                      stream);
-    return out;
-  };
   saved.q = projected(q_proj_, o.H);
   saved.k = projected(k_proj_, o.G);
   saved.v = projected(v_proj_, o.G);
+  if (!o.use_qk_norm) return;
+  saved.q_projected = std::move(saved.q);
+  saved.k_projected = std::move(saved.k);
+}
+
+kernels::HeadRotation Mixer::rotation(const Sequence& s) const {
+  return options_.use_rope ? kernels::HeadRotation{s.cos, s.sin} : kernels::HeadRotation{};
+}
+
+void Mixer::turn_heads(const Sequence& s, Saved& saved, Stream& stream) const {
+  const auto& o = options_;
+  const auto turned = [&](const Tensor& in, Tensor& inv_rms, const Parameter* norm,
+                          std::int64_t n) {
+    Tensor out(stream, in.view().shape, in.view().dtype);
+    inv_rms = Tensor(stream, {s.rows() * n}, wide_dtype(in.view().dtype));
+    kernels::norm_rope(heads(out, s, n, o.K), inv_rms, heads(in, s, n, o.K), norm->weight, o.eps,
+                       rotation(s), stream);
+    return out;
+  };
   if (o.use_qk_norm) {
-    saved.q_projected = std::move(saved.q);
-    saved.k_projected = std::move(saved.k);
-    saved.q = normalised(saved.q_projected, saved.q_inv_rms, q_norm_, o.H);
-    saved.k = normalised(saved.k_projected, saved.k_inv_rms, k_norm_, o.G);
-  }
-  if (o.use_rope) {
+    saved.q = turned(saved.q_projected, saved.q_inv_rms, q_norm_, o.H);
+    saved.k = turned(saved.k_projected, saved.k_inv_rms, k_norm_, o.G);
+  } else if (o.use_rope) {
     kernels::apply_rope(heads(saved.q, s, o.H, o.K), s.cos, s.sin, /*inverse=*/false, stream);
     kernels::apply_rope(heads(saved.k, s, o.G, o.K), s.cos, s.sin, /*inverse=*/false, stream);
   }
@@ -277,8 +298,12 @@ void Mixer::mix_cached(const Sequence& s, Saved& saved, MixerCache& cache, Strea
 void Mixer::backward(TensorView dx, TensorView dy, TensorView x, const Sequence& s, Saved& saved,
                      Stream& stream) const {
   const auto like = [&](const Tensor& t) { return Tensor(stream, t.view().shape, t.view().dtype); };
+  if (saved.products_alone) {
+    if (q_norm_ != nullptr) turn_heads(s, saved, stream);
+    gate_output(saved, stream);
+  }
   const TensorView mixed = o_norm_ != nullptr ? saved.n : saved.o;
-  const TensorView out = gate_ != nullptr ? saved.y : mixed;
+  const TensorView out = gated(saved);
   Tensor d_o = like(saved.o);
   {
     const parallel::Gathered dy_all = axes_->tensor.gather(dy, stream);
@@ -349,14 +374,14 @@ void Mixer::backward_mix(TensorView dq, TensorView dk, TensorView dv, TensorView
 void Mixer::backward_heads(TensorView d, const Parameter* norm, const Tensor& projected,
                            const Tensor& inv_rms, const Sequence& s, Stream& stream) const {
   const auto& o = options_;
-  if (o.use_rope) {
-    kernels::apply_rope(heads(d, s, d.size() / (s.rows() * o.K), o.K), s.cos, s.sin,
-                        /*inverse=*/true, stream);
+  const TensorView dx = heads(d, s, d.size() / (s.rows() * o.K), o.K);
+  if (norm != nullptr) {
+    kernels::norm_rope_backward(dx, settled_gradient(*norm, stream),
+                                projected.view().reshape(dx.shape), norm->weight, inv_rms,
+                                rotation(s), stream);
+  } else if (o.use_rope) {
+    kernels::apply_rope(dx, s.cos, s.sin, /*inverse=*/true, stream);
   }
-  if (norm == nullptr) return;
-  kernels::rms_norm_backward(rows_of_heads(d, o.K), norm->grad, rows_of_heads(d, o.K),
-                             rows_of_heads(projected, o.K), norm->weight, inv_rms,
-                             /*accumulate=*/false, stream);
 }
 
 }  // namespace halo::model

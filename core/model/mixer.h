@@ -4,6 +4,7 @@
 #include "core/model/model_axes.h"
 #include "core/model/parameters.h"
 #include "core/model/sequence.h"
+#include "kernels/norm_rope.h"
 #include "parallel/context_lightning.h"
 
 namespace halo::model {
@@ -65,6 +66,8 @@ class Mixer {
         states;  // lightning attention: before each fragment of this rank, when the context axis has several
     Tensor o_inv_rms, n;  // n: o after its norm; empty without it
     Tensor z, y;          // gate before its sigmoid, gated output; empty without a gate
+    /// Keeps products and attention alone: what passes over memory make of them (q, k, n, y) is made again.
+    bool products_alone = false;
   };
 
   /// y (N, D) = mixer(x (N, D)), this rank's rows of T * B. With a cache, which only a rank alone has, the tokens follow
@@ -85,17 +88,24 @@ class Mixer {
 
  private:
   void project(TensorView x, const Sequence& sequence, Saved& saved, Stream& stream) const;
+  /// q and k as mixed, from what was projected: norm, rotation and scaling of each head.
+  void turn_heads(const Sequence& sequence, Saved& saved, Stream& stream) const;
+  /// n and y from o and z.
+  void gate_output(Saved& saved, Stream& stream) const;
   void mix(const Sequence& sequence, Saved& saved, MixerCache* cache, Stream& stream) const;
   void mix_cached(const Sequence& sequence, Saved& saved, MixerCache& cache, Stream& stream) const;
   void normalise_output(Saved& saved, Stream& stream) const;
+  /// What o_proj reads.
+  [[nodiscard]] TensorView gated(const Saved& saved) const;
   void backward_output_norm(TensorView d_o, const Saved& saved, Stream& stream) const;
   [[nodiscard]] parallel::ContextAttentionCall attention_call(const Sequence& sequence) const;
   [[nodiscard]] parallel::ContextLightningCall lightning_call(const Sequence& sequence) const;
   void backward_mix(TensorView dq, TensorView dk, TensorView dv, TensorView d_o,
                     const Sequence& sequence, const Saved& saved, Stream& stream) const;
-  /// Undoes rotation and norm in place: dq becomes the gradient of the projection's output.
-  void backward_heads(TensorView dq, const Parameter* norm, const Tensor& projected,
+  /// Undoes rotation and norm in place: d (T, B, heads, K) becomes the gradient of the projection's output.
+  void backward_heads(TensorView d, const Parameter* norm, const Tensor& projected,
                       const Tensor& inv_rms, const Sequence& sequence, Stream& stream) const;
+  [[nodiscard]] kernels::HeadRotation rotation(const Sequence& sequence) const;
 
   const ModelAxes* axes_;
   MixerOptions options_;  // H, G and slopes are this rank's

@@ -182,12 +182,9 @@ void settle_gradient(const Parameter& p, Stream& stream) {
   if (!p.grad.empty() && std::exchange(*p.grad_is_clear, false)) fill_zero(p.grad, stream);
 }
 
-void ParameterSet::clear_gradients(Stream& stream) const {
+void ParameterSet::clear_gradients() const {
   HALO_REQUIRE(trained(), "a frozen set has no gradients to clear");
-  for (const Parameter& p : parameters_) {
-    *p.grad_is_clear = true;
-    if (p.grad.rank() != 2) settle_gradient(p, stream);
-  }
+  for (const Parameter& p : parameters_) *p.grad_is_clear = true;
 }
 
 void ParameterSet::settle_gradients(Stream& stream) const {

@@ -90,6 +90,11 @@ void add_matrix_gradient(const Parameter& parameter, TensorView d_out, TensorVie
                          Stream& stream);
 /// Writes the zeros of a gradient that only counts as zero. Nothing for a frozen parameter.
 void settle_gradient(const Parameter& parameter, Stream& stream);
+/// The gradient, settled, for what adds to it; empty for a frozen parameter.
+[[nodiscard]] inline TensorView settled_gradient(const Parameter& parameter, Stream& stream) {
+  settle_gradient(parameter, stream);
+  return parameter.grad;
+}
 
 /// Finds a parameter by its name; throws Error when there is none. Models look their weights up through one of these, so
 /// that a model can be put together from several sets.
@@ -118,9 +123,8 @@ class ParameterSet {
   /// All weights or gradients as one flat array; what lies between parameters is zero and means nothing.
   [[nodiscard]] TensorView flat_weights() const { return weights_; }
   [[nodiscard]] TensorView flat_gradients() const { return gradients_; }
-  /// Makes all gradients zero: those of vectors now, those of matrices when they are first added to or settled, which
-  /// saves a pass over memory.
-  void clear_gradients(Stream& stream) const;
+  /// Makes all gradients zero when they are first added to or settled, which saves a pass over memory.
+  void clear_gradients() const;
   /// Settles what nothing has been added to. Call before reading flat_gradients after clear_gradients.
   void settle_gradients(Stream& stream) const;
   /// Lays out the matrices of a frozen set as forward products read them fastest: transposed in memory, under views of

@@ -111,6 +111,8 @@ Tensor Transformer::forward(TensorView ids, Tensor x, const Sequence& sequence, 
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     before_forward(hooks, held_.begin + static_cast<int>(i));
     saved.blocks[i].recompute = recompute;
+    // Passes over memory cost a GPU little beside its products, and its memory is scarce.
+    saved.blocks[i].products_alone = stream.device() == Device::kCuda && !recompute;
     blocks_[i].forward(x, sequence, saved.blocks[i], stream);
   }
   if (!is_last()) return x;
@@ -125,7 +127,8 @@ Tensor Transformer::forward(TensorView ids, Tensor x, const Sequence& sequence, 
 void Transformer::backward(TensorView d, const Sequence& sequence, Saved& saved, Stream& stream,
                            const LayerHooks* hooks) const {
   if (is_last()) {
-    kernels::rms_norm_backward(d, final_norm_->grad, d, saved.x, final_norm_->weight, saved.inv_rms,
+    kernels::rms_norm_backward(d, settled_gradient(*final_norm_, stream), d, saved.x,
+                               final_norm_->weight, saved.inv_rms,
                                /*accumulate=*/false, stream);
     saved.x.reset();
     after_backward(hooks, kAfterLayers);
@@ -135,10 +138,10 @@ void Transformer::backward(TensorView d, const Sequence& sequence, Saved& saved,
     after_backward(hooks, held_.begin + static_cast<int>(i));
   }
   if (is_first() && !embedding_->grad.empty()) {
-    settle_gradient(*embedding_, stream);
     const parallel::Gathered d_all = axes_->tensor.gather(d, stream);
     const kernels::VocabularyPart part{embedding_->region.offset[0], embedding_->global_shape[0]};
-    kernels::embedding_backward(embedding_->grad, saved.ids, d_all, part, stream);
+    kernels::embedding_backward(settled_gradient(*embedding_, stream), saved.ids, d_all, part,
+                                stream);
     after_backward(hooks, kEmbeddingLayer);
   }
   saved = Saved();

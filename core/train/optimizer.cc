@@ -78,7 +78,7 @@ ShardedAdamW::OwnedPart ShardedAdamW::part(std::size_t i) const {
 }
 
 void ShardedAdamW::zero_gradients() {
-  parameters_.clear_gradients(stream_);
+  parameters_.clear_gradients();
   for (Progress& p : progress_) p.done = false;
   for (Transfer& t : transfers_) t.reducing = false;
 }
@@ -162,10 +162,8 @@ void ShardedAdamW::for_each_counted(Function&& f) const {
   }
 }
 
-double ShardedAdamW::sum_of_squares() const {
-  double sum = 0.0;
-  for_each_counted([&](const TensorView& g) { sum += kernels::sum_of_squares(g, stream_); });
-  return sum;
+void ShardedAdamW::add_sum_of_squares(TensorView sum) const {
+  for_each_counted([&](const TensorView& g) { kernels::add_sum_of_squares(sum, g, stream_); });
 }
 
 std::int64_t ShardedAdamW::nonfinite_gradients() const {
@@ -179,6 +177,8 @@ void ShardedAdamW::update(double lr, double grad_scale) {
   const kernels::AdamWStep step{
       lr, options_.beta1, options_.beta2, options_.eps, options_.weight_decay, steps_, grad_scale};
   for (std::size_t b = 0; b < buckets_.size(); ++b) {
+    // A rank without a micro-batch has waited for no layer; what arrives late must not come over the new weights.
+    transfers_[b].gathering.wait();
     update_part(b, step);
     begin_gathering(b);
   }
@@ -186,8 +186,9 @@ void ShardedAdamW::update(double lr, double grad_scale) {
 
 void ShardedAdamW::update_part(std::size_t bucket, const kernels::AdamWStep& step) {
   const OwnedPart all = part(bucket);
+  const TensorView weight = masters_.empty() ? TensorView{} : all.weight;
   if (step.weight_decay == 0.0) {
-    kernels::adamw(all.master, all.m, all.v, all.gradient, step, stream_);
+    kernels::adamw(weight, all.master, all.m, all.v, all.gradient, step, stream_);
     return;
   }
   const auto rank = static_cast<std::size_t>(ranks_.rank());
@@ -199,19 +200,22 @@ void ShardedAdamW::update_part(std::size_t bucket, const kernels::AdamWStep& ste
     const std::int64_t begin = rows.offset - base;
     const std::int64_t end =
         begin + (rows.row_end - rows.row_begin) * flat_[rows.parameter].row_length;
-    const auto cut = [&](TensorView t) { return t.slice(0, begin, end); };
-    kernels::adamw(cut(all.master), cut(all.m), cut(all.v), cut(all.gradient), own, stream_);
+    const auto cut = [&](const TensorView& t) { return t.empty() ? t : t.slice(0, begin, end); };
+    kernels::adamw(cut(weight), cut(all.master), cut(all.m), cut(all.v), cut(all.gradient), own,
+                   stream_);
   }
 }
 
 void ShardedAdamW::publish_masters() {
-  for (std::size_t b = 0; b < buckets_.size(); ++b) begin_gathering(b);
+  for (std::size_t b = 0; b < buckets_.size(); ++b) {
+    if (!masters_.empty()) kernels::cast(part(b).weight, part(b).master, stream_);
+    begin_gathering(b);
+  }
   wait_for_weights();
 }
 
 void ShardedAdamW::begin_gathering(std::size_t b) {
   const OwnedPart own = part(b);
-  if (!masters_.empty()) kernels::cast(own.weight, own.master, stream_);
   const parallel::Bucket& bucket = buckets_[b];
   const TensorView all = parameters_.flat_weights().slice(0, bucket.begin, bucket.end);
   transfers_[b].gathering = ranks_.all_gather(all, own.weight, bucket.counts());

@@ -33,7 +33,7 @@ class ShardedAdamW {
   /// Sums what is left of the gradients over the ranks; each then holds the sums of what it owns. Collective.
   void reduce_gradients();
   /// Over what this rank owns and counts, after reduce_gradients: summed over all ranks they are the global ones.
-  [[nodiscard]] double sum_of_squares() const;
+  void add_sum_of_squares(TensorView sum) const;  // to `sum` (1) float64 on the device
   [[nodiscard]] std::int64_t nonfinite_gradients() const;
   /// Updates what is owned with grad_scale * gradient and begins to give every rank the new weights, which are there after
   /// wait_for_layer or wait_for_weights. Collective.

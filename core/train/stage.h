@@ -42,15 +42,16 @@ class Stage {
   // goes in, nothing at the model's ends, and what the next one is to be given comes out.
 
   virtual void teacher_forward(const MicroBatch&, int /*chunk*/, Tensor& /*x*/) {}
-  /// Returns this rank's share of the plain sum of the loss over the micro-batch's counted tokens: over all ranks but
-  /// those of the data axis they add up to it. Gradients are those of gradient_scale * sum: the one division of the
-  /// method has been done by then.
-  virtual double forward(const MicroBatch& batch, int chunk, Tensor& x, double gradient_scale) = 0;
+  /// Adds this rank's share of the plain sum of the loss over the micro-batch's counted tokens to `sum` (1) float64 on the
+  /// device: over all ranks but those of the data axis they add up to it. Gradients are those of gradient_scale * sum: the
+  /// one division of the method has been done by then.
+  virtual void forward(const MicroBatch& batch, int chunk, Tensor& x, double gradient_scale,
+                       TensorView sum) = 0;
   /// Adds to the gradients of trained().
   virtual void backward(const MicroBatch&, int /*chunk*/, Tensor& /*d*/) {}
   /// forward's loss without gradients.
-  [[nodiscard]] virtual double validation_forward(const MicroBatch& batch, int chunk,
-                                                  Tensor& x) = 0;
+  virtual void validation_forward(const MicroBatch& batch, int chunk, Tensor& x,
+                                  TensorView sum) = 0;
   /// (rows of this rank, D) between layers.
   [[nodiscard]] virtual Shape activation_shape(const MicroBatch& batch) const = 0;
   /// Forward FLOPs and more that one token of a training step costs, by the formulas of docs/performance.md.

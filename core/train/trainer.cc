@@ -15,7 +15,8 @@ Trainer::Trainer(Stage& stage, const parallel::DeviceMesh& mesh, const TrainerOp
       options_(options),
       optimizer_(stage.trained(), mesh, options.adamw, stream),
       links_(mesh.comm(parallel::Axis::kPipeline)),
-      stream_(stream) {
+      stream_(stream),
+      sums_(Tensor::zeros(stream, {2}, DType::kFloat64)) {
   hooks_.before_forward = [this](int layer) { optimizer_.wait_for_layer(layer); };
   hooks_.after_backward = [this](int layer) {
     if (completes_gradients_ && options_.overlap) optimizer_.layer_done(layer);
@@ -33,8 +34,14 @@ std::int64_t Trainer::global_tokens(std::span<const MicroBatch> batches) {
   return tokens;
 }
 
-double Trainer::act(const parallel::PipelineAction& action, const MicroBatch& batch, Pass pass,
-                    double gradient_scale) {
+std::array<double, 2> Trainer::read_sums() const {
+  std::array<double, 2> sums{};
+  if (stream_.device() != Device::kMeta) copy(view(sums.data(), {2}), sums_, stream_);
+  return sums;
+}
+
+void Trainer::act(const parallel::PipelineAction& action, const MicroBatch& batch, Pass pass,
+                  double gradient_scale) {
   using Kind = parallel::PipelineAction::Kind;
   const int layer_chunk = action.chunk * links_.stages() + links_.stage();
   const int last = stage_.chunks() * links_.stages() - 1;
@@ -46,28 +53,26 @@ double Trainer::act(const parallel::PipelineAction& action, const MicroBatch& ba
     x = links_.receive(action.kind, stage_.activation_shape(batch), stage_.trained().dtype(),
                        stream_);
   const double begin = steady_seconds();
-  const double loss = work_on(action, batch, x, pass, gradient_scale);
+  work_on(action, batch, x, pass, gradient_scale);
   if (trace_ != nullptr) trace_->add_work(to_string(action), begin, steady_seconds());
   if (sends) links_.send(action.kind, std::move(x), pace_);
-  return loss;
 }
 
-double Trainer::work_on(const parallel::PipelineAction& action, const MicroBatch& batch, Tensor& x,
-                        Pass pass, double gradient_scale) {
+void Trainer::work_on(const parallel::PipelineAction& action, const MicroBatch& batch, Tensor& x,
+                      Pass pass, double gradient_scale) {
   using Kind = parallel::PipelineAction::Kind;
   if (action.kind == Kind::kTeacherForward) {
     stage_.teacher_forward(batch, action.chunk, x);
   } else if (action.kind == Kind::kBackward) {
     stage_.backward(batch, action.chunk, x);
   } else if (pass == Pass::kTraining) {
-    return stage_.forward(batch, action.chunk, x, gradient_scale);
+    stage_.forward(batch, action.chunk, x, gradient_scale, loss_sum());
   } else {
-    return stage_.validation_forward(batch, action.chunk, x);
+    stage_.validation_forward(batch, action.chunk, x, loss_sum());
   }
-  return 0.0;
 }
 
-double Trainer::run(std::span<const MicroBatch> batches, Pass pass, double gradient_scale) {
+void Trainer::run(std::span<const MicroBatch> batches, Pass pass, double gradient_scale) {
   parallel::PipelineShape shape;
   shape.stages = links_.stages();
   shape.chunks = stage_.chunks();
@@ -90,15 +95,13 @@ double Trainer::run(std::span<const MicroBatch> batches, Pass pass, double gradi
     if (list[i].kind == adding && batch_of(list[i]).B > 0)
       last[static_cast<std::size_t>(list[i].chunk)] = i;
   }
-  double sum = 0.0;
   for (std::size_t i = 0; i < list.size(); ++i) {
     completes_gradients_ =
         pass == Pass::kTraining && last[static_cast<std::size_t>(list[i].chunk)] == i;
-    if (batch_of(list[i]).B > 0) sum += act(list[i], batch_of(list[i]), pass, gradient_scale);
+    if (batch_of(list[i]).B > 0) act(list[i], batch_of(list[i]), pass, gradient_scale);
   }
   completes_gradients_ = false;
   links_.finish();
-  return sum;
 }
 
 StepStats Trainer::step(std::int64_t step, std::span<const MicroBatch> batches, bool stop) {
@@ -107,14 +110,15 @@ StepStats Trainer::step(std::int64_t step, std::span<const MicroBatch> batches, 
   stats.lr = lr_at(step, options_.schedule);
   HALO_REQUIRE(stats.tokens > 0, str("step ", step, " has no token that counts in the loss"));
   optimizer_.zero_gradients();
-  const double sum =
-      run(batches, Pass::kTraining, stage_.token_scale() / static_cast<double>(stats.tokens));
+  fill_zero(sums_, stream_);
+  run(batches, Pass::kTraining, stage_.token_scale() / static_cast<double>(stats.tokens));
   const double reduce = steady_seconds();
   optimizer_.reduce_gradients();
   if (trace_ != nullptr) trace_->add_work("reduce gradients", reduce, steady_seconds());
   if (on_gradients) on_gradients(step);
 
-  const double squares = optimizer_.sum_of_squares();
+  optimizer_.add_sum_of_squares(squares_sum());
+  const auto [sum, squares] = read_sums();
   const std::int64_t nonfinite = std::isfinite(squares) ? 0 : optimizer_.nonfinite_gradients();
   std::array<double, 4> totals{sum, squares, static_cast<double>(nonfinite), stop ? 1.0 : 0.0};
   mesh_.world().all_reduce(view(totals.data(), {4}), comm::ReduceOp::kSum).wait();
@@ -136,7 +140,9 @@ StepStats Trainer::step(std::int64_t step, std::span<const MicroBatch> batches, 
 
 double Trainer::validation_loss(std::span<const MicroBatch> batches) {
   const std::int64_t tokens = global_tokens(batches);
-  double sum = run(batches, Pass::kValidation, 0.0);
+  fill_zero(sums_, stream_);
+  run(batches, Pass::kValidation, 0.0);
+  double sum = read_sums()[0];
   mesh_.world().all_reduce(view(&sum, {1}), comm::ReduceOp::kSum).wait();
   return sum * stage_.token_scale() / static_cast<double>(tokens);
 }

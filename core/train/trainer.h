@@ -1,4 +1,5 @@
 #pragma once
+#include <array>
 #include <functional>
 #include <span>
 
@@ -52,13 +53,17 @@ class Trainer {
 
  private:
   enum class Pass : std::uint8_t { kTraining, kValidation };
-  /// This rank's part of the pipeline; returns its share of the sum of the loss.
-  double run(std::span<const MicroBatch> batches, Pass pass, double gradient_scale);
-  double act(const parallel::PipelineAction& action, const MicroBatch& batch, Pass pass,
-             double gradient_scale);
+  /// This rank's part of the pipeline; its share of the sum of the loss is the first of sums_.
+  void run(std::span<const MicroBatch> batches, Pass pass, double gradient_scale);
+  void act(const parallel::PipelineAction& action, const MicroBatch& batch, Pass pass,
+           double gradient_scale);
   /// The action's own work on what was received; x becomes what is sent.
-  double work_on(const parallel::PipelineAction& action, const MicroBatch& batch, Tensor& x,
-                 Pass pass, double gradient_scale);
+  void work_on(const parallel::PipelineAction& action, const MicroBatch& batch, Tensor& x,
+               Pass pass, double gradient_scale);
+  [[nodiscard]] TensorView loss_sum() const { return sums_.view().slice(0, 0, 1); }
+  [[nodiscard]] TensorView squares_sum() const { return sums_.view().slice(0, 1, 2); }
+  /// Once they are there: a GPU has been waited for. Zeros on the meta device.
+  [[nodiscard]] std::array<double, 2> read_sums() const;
   [[nodiscard]] std::int64_t global_tokens(std::span<const MicroBatch> batches);
 
   Stage& stage_;
@@ -68,6 +73,7 @@ class Trainer {
   parallel::PipelineLinks links_;
   parallel::PipelineLinks::Pace pace_ = parallel::PipelineLinks::Pace::kNeverWaits;
   Stream& stream_;
+  Tensor sums_;  // (2) float64 on the device: of the loss, and of the gradients' squares
   Trace* trace_ = nullptr;
   model::LayerHooks hooks_;
   bool completes_gradients_ =

@@ -11,13 +11,10 @@ namespace halo::kernels::cuda {
 
 inline constexpr int kRowThreads = 512;
 
-/// The sum of the rows' losses (N) float64 in an order that depends on N alone, once they are computed: it waits for them.
-[[nodiscard]] double sum_of_rows(TensorView losses, Stream& stream);
-/// The same; throws Error for a label outside [-1, V).
-[[nodiscard]] double sum_of_rows(TensorView losses, TensorView labels, std::int64_t V,
-                                 Stream& stream);
-/// The check alone; it waits.
-void check_labels(TensorView labels, std::int64_t V, Stream& stream);
+/// sum (1) float64 += the rows' losses (N) float64, in an order that depends on N alone.
+void add_rows(TensorView sum, TensorView losses, Stream& stream);
+/// The same, or NaN when a label is outside [-1, V).
+void add_rows(TensorView sum, TensorView losses, TensorView labels, std::int64_t V, Stream& stream);
 
 /// Calls body(N) with an integral constant: the length of the packs that rows of V at the pointers may be taken in.
 template <class T, class Body, class... Pointers>

@@ -162,10 +162,10 @@ const std::uint8_t* mask_of(const TensorView& counted) {
 
 }  // namespace
 
-double mse_loss(TensorView dstudent, TensorView student, TensorView teacher, TensorView counted,
-                double gradient_scale, Stream& stream) {
+void add_mse_loss(TensorView sum, TensorView dstudent, TensorView student, TensorView teacher,
+                  TensorView counted, double gradient_scale, Stream& stream) {
   const std::int64_t N = student.dim(0), D = student.dim(1);
-  if (N == 0) return 0;
+  if (N == 0) return;
   const Tensor losses(stream, {N}, DType::kFloat64);
   dispatch_cuda_float(student.dtype, [&](auto zero) {
     using T = decltype(zero);
@@ -179,13 +179,13 @@ double mse_loss(TensorView dstudent, TensorView student, TensorView teacher, Ten
     };
     with_packs<T>(launch, D, gradient, s, t);
   });
-  return sum_of_rows(losses, stream);
+  add_rows(sum, losses, stream);
 }
 
-double kl_loss(TensorView student, TensorView teacher, TensorView counted, double gradient_scale,
-               Stream& stream) {
+void add_kl_loss(TensorView sum, TensorView student, TensorView teacher, TensorView counted,
+                 double gradient_scale, Stream& stream) {
   const std::int64_t N = student.dim(0), V = student.dim(1);
-  if (N == 0) return 0;
+  if (N == 0) return;
   const Tensor losses(stream, {N}, DType::kFloat64);
   dispatch_cuda_float(student.dtype, [&](auto zero) {
     using T = decltype(zero);
@@ -197,13 +197,13 @@ double kl_loss(TensorView student, TensorView teacher, TensorView counted, doubl
     };
     with_packs<T>(launch, V, z, y);
   });
-  return sum_of_rows(losses, stream);
+  add_rows(sum, losses, stream);
 }
 
-double ce_loss(TensorView logits, TensorView labels, double gradient_scale, bool gradient,
-               Stream& stream) {
+void add_ce_loss(TensorView sum, TensorView logits, TensorView labels, double gradient_scale,
+                 bool gradient, Stream& stream) {
   const std::int64_t N = logits.dim(0), V = logits.dim(1);
-  if (N == 0) return 0;
+  if (N == 0) return;
   const Tensor losses(stream, {N}, DType::kFloat64);
   dispatch_cuda_float(logits.dtype, [&](auto zero) {
     using T = decltype(zero);
@@ -215,7 +215,7 @@ double ce_loss(TensorView logits, TensorView labels, double gradient_scale, bool
     };
     with_packs<T>(launch, V, data_of<T>(logits));
   });
-  return sum_of_rows(losses, labels, V, stream);  // a bad label is found once its row was skipped
+  add_rows(sum, losses, labels, V, stream);
 }
 
 void token_log_likelihood(TensorView row_loss, TensorView greedy, TensorView logits,

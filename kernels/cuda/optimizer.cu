@@ -2,8 +2,6 @@
 
 #include <cmath>
 #include <cub/block/block_reduce.cuh>
-#include <numeric>
-#include <vector>
 
 #include "core/base/tensor.h"
 #include "kernels/cuda/elementwise.cuh"
@@ -13,7 +11,10 @@ namespace {
 
 constexpr int kThreads = 256;
 
+/// W: of the rounded weights; float for none.
+template <class W>
 struct AdamW {
+  W* weight;
   float *master, *m, *v;
   const float* grad;
   float scale, keep, take1, beta2, take2, rate, root_bias2, eps;
@@ -33,6 +34,7 @@ struct AdamW {
       weights.at[k] = fmaf(weights.at[k], keep, -(rate * step));
     }
     store_floats(master, i, weights);
+    if constexpr (!std::is_same_v<W, float>) store_floats(weight, i, weights);
     store_floats(m, i, means);
     store_floats(v, i, squares);
   }
@@ -77,12 +79,23 @@ __global__ void reduce_kernel(typename Term::Sum* sums, const T* x, std::int64_t
   if (threadIdx.x == 0) sums[blockIdx.x] = sum;  // no other thread has it
 }
 
-template <class Term>
-typename Term::Sum reduce(const TensorView& x, Stream& stream) {
+/// to (+)= the blocks' sums, in a fixed order.
+template <class Sum, bool kAdd>
+__global__ void finish_kernel(Sum* to, const Sum* sums, int blocks) {
+  using Reduce = cub::BlockReduce<Sum, kThreads>;
+  __shared__ typename Reduce::TempStorage scratch;
+  Sum sum = 0;
+  for (int i = threadIdx.x; i < blocks; i += kThreads) sum += sums[i];
+  sum = Reduce(scratch).Sum(sum);
+  if (threadIdx.x == 0) *to = kAdd ? *to + sum : sum;
+}
+
+/// Of at least one element.
+template <class Term, bool kAdd>
+void reduce(typename Term::Sum* to, const TensorView& x, Stream& stream) {
   using Sum = typename Term::Sum;
   constexpr std::int64_t kMostBlocks = 1024;
   const std::int64_t n = x.size();
-  if (n == 0) return 0;
   const unsigned blocks = blocks_for(n, 16 * kThreads, kMostBlocks);
   const Tensor memory(stream, {blocks}, dtype_of<Sum>());
   auto* const sums = memory.view().as<Sum>();
@@ -93,10 +106,8 @@ typename Term::Sum reduce(const TensorView& x, Stream& stream) {
         aligned(data) ? reduce_kernel<Term, T, true> : reduce_kernel<Term, T, false>;
     kernel<<<blocks, kThreads, 0, native(stream)>>>(sums, data, n);
   });
+  finish_kernel<Sum, kAdd><<<1, kThreads, 0, native(stream)>>>(to, sums, static_cast<int>(blocks));
   check_launch();
-  std::vector<Sum> on_host(blocks);
-  copy(view(on_host.data(), {blocks}), memory, stream);
-  return std::accumulate(on_host.begin(), on_host.end(), Sum{0});
 }
 
 template <class To, class From>
@@ -110,31 +121,51 @@ struct Cast {
   }
 };
 
-}  // namespace
-
-void adamw(TensorView master, TensorView m, TensorView v, TensorView grad, const AdamWStep& step,
-           Stream& stream) {
+template <class W>
+void launch_adamw(W* weight, TensorView master, TensorView m, TensorView v, TensorView grad,
+                  const AdamWStep& step, Stream& stream) {
   const double bias1 = 1 - std::pow(step.beta1, static_cast<double>(step.t));
   const double bias2 = 1 - std::pow(step.beta2, static_cast<double>(step.t));
-  const AdamW body{.master = master.as<float>(),
-                   .m = m.as<float>(),
-                   .v = v.as<float>(),
-                   .grad = grad.as<float>(),
-                   .scale = static_cast<float>(step.grad_scale),
-                   .keep = static_cast<float>(1 - step.lr * step.weight_decay),
-                   .take1 = static_cast<float>(1 - step.beta1),
-                   .beta2 = static_cast<float>(step.beta2),
-                   .take2 = static_cast<float>(1 - step.beta2),
-                   .rate = static_cast<float>(step.lr / bias1),
-                   .root_bias2 = static_cast<float>(std::sqrt(bias2)),
-                   .eps = static_cast<float>(step.eps)};
-  const bool in_packs = aligned(body.master, body.m, body.v, body.grad);
+  const AdamW<W> body{.weight = weight,
+                      .master = master.as<float>(),
+                      .m = m.as<float>(),
+                      .v = v.as<float>(),
+                      .grad = grad.as<float>(),
+                      .scale = static_cast<float>(step.grad_scale),
+                      .keep = static_cast<float>(1 - step.lr * step.weight_decay),
+                      .take1 = static_cast<float>(1 - step.beta1),
+                      .beta2 = static_cast<float>(step.beta2),
+                      .take2 = static_cast<float>(1 - step.beta2),
+                      .rate = static_cast<float>(step.lr / bias1),
+                      .root_bias2 = static_cast<float>(std::sqrt(bias2)),
+                      .eps = static_cast<float>(step.eps)};
+  const bool in_packs = aligned(body.master, body.m, body.v, body.grad) &&
+                        reinterpret_cast<std::uintptr_t>(weight) % (sizeof(W) * kPack<float>) == 0;
   launch_elementwise<kPack<float>>(master.size(), in_packs, body, stream);
 }
 
-double sum_of_squares(TensorView x, Stream& stream) { return reduce<Square>(x, stream); }
+}  // namespace
 
-std::int64_t count_nonfinite(TensorView x, Stream& stream) { return reduce<Nonfinite>(x, stream); }
+void adamw(TensorView weight, TensorView master, TensorView m, TensorView v, TensorView grad,
+           const AdamWStep& step, Stream& stream) {
+  if (weight.empty()) return launch_adamw<float>(nullptr, master, m, v, grad, step, stream);
+  HALO_REQUIRE(weight.dtype == DType::kBFloat16,
+               str("adamw on a GPU: weights of ", dtype_name(weight.dtype)));
+  launch_adamw(data_of<__nv_bfloat16>(weight), master, m, v, grad, step, stream);
+}
+
+void add_sum_of_squares(TensorView sum, TensorView x, Stream& stream) {
+  if (x.size() > 0) reduce<Square, true>(data_of<double>(sum), x, stream);
+}
+
+std::int64_t count_nonfinite(TensorView x, Stream& stream) {
+  std::int64_t count = 0;
+  if (x.size() == 0) return count;
+  const Tensor memory(stream, {1}, DType::kInt64);
+  reduce<Nonfinite, false>(data_of<std::int64_t>(memory), x, stream);
+  copy(view(&count, {1}), memory, stream);
+  return count;
+}
 
 void cast(TensorView to, TensorView from, Stream& stream) {
   if (to.dtype == from.dtype) return copy(to, from, stream);

@@ -1,6 +1,6 @@
 #include "kernels/rms_norm.h"
 
-#include "kernels/cuda/rms_norm_layout.cuh"
+#include "kernels/cuda/head_rotation.cuh"
 
 namespace halo::kernels::cuda {
 namespace {
@@ -58,8 +58,9 @@ struct Forward {
   float channels, eps;
 };
 
-template <class T, class L>
-__global__ __launch_bounds__(kThreads) void forward_kernel(const Forward<T> a) {
+/// With a rotation a team holds a whole row, a pack a thread.
+template <class T, class L, class R>
+__global__ __launch_bounds__(kThreads) void forward_kernel(const Forward<T> a, const R rotation) {
   constexpr int N = L::N;
   __shared__ float of_warps[kThreads / 32];
   const std::int64_t row = std::int64_t{blockIdx.x} * L::teams + threadIdx.x / L::lanes;
@@ -84,6 +85,21 @@ __global__ __launch_bounds__(kThreads) void forward_kernel(const Forward<T> a) {
   }
   const float scale = 1 / sqrtf(squares / a.channels + a.eps);
   if (here && lane == 0) a.inv_rms[row] = scale;
+  if constexpr (kRotates<R>) {
+    float out[N] = {};
+    if (here) {
+      float weight[N];
+      read_floats(weight, a.weight + lane * N);
+#pragma unroll
+      for (int k = 0; k < N; ++k) {
+        const float unit = to_float(from_float<T>(to_float(kept[0].at[k]) * scale));
+        out[k] = to_float(from_float<T>(unit * weight[k]));
+      }
+    }
+    rotation.template apply<L>(out, row, here, lane, 1.0f);
+    if (here) write_floats(y + lane * N, out);
+    return;
+  }
   for_items<L>(lane, packs, [&](int i, int at) {
     if constexpr (!L::fits) kept[i] = read_pack<T, N>(x + at * N);
     float weight[N], out[N];
@@ -126,7 +142,35 @@ void rms_norm(TensorView y, TensorView inv_rms, TensorView x, TensorView weight,
                        static_cast<int>(D), channels_of(x, split),      static_cast<float>(eps)};
     with_layout<T>(D, packed<T>(D, a.y, a.x, a.weight), [&](auto layout) {
       using L = decltype(layout);
-      forward_kernel<T, L><<<blocks_of<L>(N), kThreads, 0, native(stream)>>>(a);
+      forward_kernel<T, L><<<blocks_of<L>(N), kThreads, 0, native(stream)>>>(a, NoRotation{});
+      check_launch();
+    });
+  });
+}
+
+bool norm_rope_takes(DType dtype, std::int64_t K) {
+  const auto pack = static_cast<std::int64_t>(16 / dtype_size(dtype));
+  return K == 8 * pack || K == 16 * pack || K == 32 * pack;
+}
+
+void norm_rope(TensorView y, TensorView inv_rms, TensorView x, TensorView weight, double eps,
+               const HeadRotation& rotation, Stream& stream) {
+  const std::int64_t K = x.dim(3), N = x.size() / K;
+  dispatch_cuda_float(x.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const Forward<T> a{data_of<T>(y),
+                       data_of<float>(inv_rms),
+                       data_of<T>(x),
+                       data_of<T>(weight),
+                       nullptr,
+                       N,
+                       static_cast<int>(K),
+                       static_cast<float>(K),
+                       static_cast<float>(eps)};
+    const Rotation<T> rotate(rotation, x.dim(1) * x.dim(2));
+    with_head_layout<T>(K, [&](auto layout) {
+      using L = decltype(layout);
+      forward_kernel<T, L><<<blocks_of<L>(N), kThreads, 0, native(stream)>>>(a, rotate);
       check_launch();
     });
   });

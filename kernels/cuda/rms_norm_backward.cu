@@ -1,7 +1,7 @@
 #include "kernels/rms_norm.h"
 
 #include "core/base/tensor.h"
-#include "kernels/cuda/rms_norm_layout.cuh"
+#include "kernels/cuda/head_rotation.cuh"
 
 namespace halo::kernels::cuda {
 namespace {
@@ -73,8 +73,10 @@ __device__ __forceinline__ void unpack_anew(Pack<T, N>& pack) {
   }
 }
 
-template <class T, class L>
-__global__ __launch_bounds__(kThreads, 2) void backward_kernel(const Backward<T> a) {
+/// With a rotation a team holds a whole row, a pack a thread.
+template <class T, class L, class R>
+__global__ __launch_bounds__(kThreads, L::blocks_per_sm) void backward_kernel(const Backward<T> a,
+                                                                              const R rotation) {
   constexpr int N = L::N;
   __shared__ float of_warps[2][kThreads / 32];  // by turns: one barrier a row is then enough
   const int lane = threadIdx.x % L::lanes, team = threadIdx.x / L::lanes;
@@ -87,10 +89,17 @@ __global__ __launch_bounds__(kThreads, 2) void backward_kernel(const Backward<T>
     const bool here = row < a.N;
     const int packs = here ? a.D / N : 0;
     float dot = 0;
+    if constexpr (kRotates<R>) {
+      float turned[N] = {};
+      if (here) read_floats(turned, a.dy + row * a.D + lane * N);
+      rotation.template apply<L>(turned, row, here, lane, -1.0f);
+#pragma unroll
+      for (int k = 0; k < N; ++k) dy[0].at[k] = from_float<T>(turned[k]);
+    }
     for_items<L>(lane, packs, [&](int i, int at) {
       weight[i] = read_pack<T, N>(a.weight + at * N);  // each row anew: registers are dearer
       x[i] = read_pack<T, N>(a.x + row * a.D + at * N);
-      dy[i] = read_pack<T, N>(a.dy + row * a.D + at * N);
+      if constexpr (!kRotates<R>) dy[i] = read_pack<T, N>(a.dy + row * a.D + at * N);
 #pragma unroll
       for (int k = 0; k < N; ++k)
         dot += to_float(dy[i].at[k]) * to_float(weight[i].at[k]) * to_float(x[i].at[k]);
@@ -185,8 +194,8 @@ __global__ __launch_bounds__(kColumns* kRuns) void add_partials_kernel(float* dw
   dweight[d] += sum;
 }
 
-template <class T, class L>
-void run_backward(Backward<T> a, TensorView dweight, Stream& stream) {
+template <class T, class L, class R>
+void run_backward(Backward<T> a, TensorView dweight, const R& rotation, Stream& stream) {
   const cudaStream_t queue = native(stream);
   const unsigned blocks = blocks_for(a.N, L::teams, L::most_blocks);
   Tensor memory;
@@ -195,7 +204,7 @@ void run_backward(Backward<T> a, TensorView dweight, Stream& stream) {
     a.partial = data_of<float>(memory);
   }
   if constexpr (L::fits) {
-    backward_kernel<T, L><<<blocks, kThreads, 0, queue>>>(a);
+    backward_kernel<T, L><<<blocks, kThreads, 0, queue>>>(a, rotation);
   } else {
     if (a.partial != nullptr) {
       const dim3 grid(blocks_for(a.D, kThreads), blocks);
@@ -232,8 +241,31 @@ void rms_norm_backward(TensorView dx, TensorView dweight, TensorView dy, TensorV
                         static_cast<int>(D),
                         channels_of(x, split),
                         accumulate};
-    with_layout<T>(D, packed<T>(D, a.dx, a.dy, a.x, a.weight),
-                   [&](auto layout) { run_backward<T, decltype(layout)>(a, dweight, stream); });
+    with_layout<T>(D, packed<T>(D, a.dx, a.dy, a.x, a.weight), [&](auto layout) {
+      run_backward<T, decltype(layout)>(a, dweight, NoRotation{}, stream);
+    });
+  });
+}
+
+void norm_rope_backward(TensorView d, TensorView dweight, TensorView x, TensorView weight,
+                        TensorView inv_rms, const HeadRotation& rotation, Stream& stream) {
+  const std::int64_t K = x.dim(3), N = x.size() / K;
+  dispatch_cuda_float(x.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const Backward<T> a{data_of<T>(d),
+                        nullptr,
+                        data_of<T>(d),
+                        data_of<T>(x),
+                        data_of<T>(weight),
+                        data_of<float>(inv_rms),
+                        nullptr,
+                        N,
+                        static_cast<int>(K),
+                        static_cast<float>(K),
+                        /*accumulate=*/false};
+    const Rotation<T> rotate(rotation, x.dim(1) * x.dim(2));
+    with_head_layout<T>(
+        K, [&](auto layout) { run_backward<T, decltype(layout)>(a, dweight, rotate, stream); });
   });
 }
 

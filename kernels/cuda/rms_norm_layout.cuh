@@ -7,16 +7,18 @@ namespace halo::kernels::cuda::rms {
 inline constexpr int kThreads = 256;
 
 /// A row belongs to a team of `kLanes` threads, a part of a warp or a whole block, that takes it in packs of N elements.
-/// Where it fits, each thread keeps its packs, at most `items`, in registers: a row is read once.
-template <int kPackSize, int kLanes, bool kFits>
+/// Where it fits, each thread keeps its packs, at most `items`, in registers: a row is read once. Fewer items leave room for
+/// more blocks on an SM, which hide more of memory's latency.
+template <int kPackSize, int kLanes, bool kFits, int kItems = kFits&& kLanes >= 32 ? 4 : 1>
 struct Layout {
   static constexpr int N = kPackSize;
   static constexpr int lanes = kLanes;
   static constexpr bool fits = kFits;
-  static constexpr int items = !kFits || kLanes < 32 ? 1 : 4;
+  static constexpr int items = kItems;
   static constexpr int teams = kThreads / kLanes;
   // Blocks of the backward pass, some an SM of an H100: constant, since dweight's order must not depend on the GPU.
-  static constexpr int most_blocks = kLanes == kThreads ? 264 : 792;
+  static constexpr int blocks_per_sm = items == 1 ? 4 : 2;
+  static constexpr int most_blocks = kLanes == kThreads ? 132 * blocks_per_sm : 792;
 };
 
 template <class T, class Body>
@@ -30,6 +32,7 @@ void with_layout(std::int64_t D, bool packs, Body&& body) {
   if (D <= 8 * N) return body(Layout<N, 8, true>{});
   if (D <= 16 * N) return body(Layout<N, 16, true>{});
   if (D <= 4 * 32 * N) return body(Layout<N, 32, true>{});
+  if (D <= kThreads * N) return body(Layout<N, kThreads, true, 1>{});
   if (D <= 4 * kThreads * N) return body(Layout<N, kThreads, true>{});
   return body(Layout<N, kThreads, false>{});
 }

@@ -162,10 +162,10 @@ void split_kl_sums(TensorView sums, TensorView student, TensorView teacher,
   });
 }
 
-double split_kl_loss(TensorView student, TensorView teacher, TensorView sums, TensorView counted,
-                     double gradient_scale, Stream& stream) {
+void add_split_kl_loss(TensorView sum, TensorView student, TensorView teacher, TensorView sums,
+                       TensorView counted, double gradient_scale, Stream& stream) {
   const std::int64_t N = student.dim(0), V = student.dim(1);
-  if (N == 0) return 0;
+  if (N == 0) return;
   const Tensor losses(stream, {N}, DType::kFloat64);
   dispatch_cuda_float(student.dtype, [&](auto zero) {
     using T = decltype(zero);
@@ -179,7 +179,7 @@ double split_kl_loss(TensorView student, TensorView teacher, TensorView sums, Te
     };
     with_packs<T>(launch, V, z, y);
   });
-  return sum_of_rows(losses, stream);
+  add_rows(sum, losses, stream);
 }
 
 void split_ce_sums(TensorView sums, TensorView logits, TensorView labels, TensorView maxima,
@@ -198,11 +198,11 @@ void split_ce_sums(TensorView sums, TensorView logits, TensorView labels, Tensor
   });
 }
 
-double split_ce_loss(TensorView logits, TensorView labels, TensorView sums,
-                     const VocabularyPart& part, double gradient_scale, bool gradient,
-                     Stream& stream) {
+void add_split_ce_loss(TensorView sum, TensorView logits, TensorView labels, TensorView sums,
+                       const VocabularyPart& part, double gradient_scale, bool gradient,
+                       Stream& stream) {
   const std::int64_t N = logits.dim(0), V = logits.dim(1);
-  if (N == 0) return 0;
+  if (N == 0) return;
   const Tensor losses(stream, {N}, DType::kFloat64);
   dispatch_cuda_float(logits.dtype, [&](auto zero) {
     using T = decltype(zero);
@@ -214,7 +214,7 @@ double split_ce_loss(TensorView logits, TensorView labels, TensorView sums,
     };
     with_packs<T>(launch, V, data_of<T>(logits));
   });
-  return sum_of_rows(losses, labels, part.size, stream);
+  add_rows(sum, losses, labels, part.size, stream);
 }
 
 }  // namespace halo::kernels::cuda

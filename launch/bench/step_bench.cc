@@ -14,6 +14,7 @@
 #include "core/halo/transfer.h"
 #include "core/train/trainer.h"
 #include "parallel/comm/local_communicator.h"
+#include "parallel/comm/staged_communicator.h"
 
 namespace halo::launch {
 namespace {
@@ -55,10 +56,36 @@ struct Bench {
   std::unique_ptr<train::Stage> stage;
 };
 
+constexpr std::int64_t kBlock = std::int64_t{1} << 22;
+
+/// A block of the values that models start from; billions of different ones would take a minute to draw.
+Tensor normal_block(DType dtype, Stream& stream) {
+  const Tensor on_host(stream.host(), {kBlock}, dtype);
+  const CounterRng rng(0, "bench weights");
+  dispatch_float(dtype, [&](auto zero) {
+    auto* const x = on_host.view().as<decltype(zero)>();
+    for (std::int64_t i = 0; i < kBlock; ++i)
+      x[i] = decltype(zero)(static_cast<float>(0.02 * rng.normal(static_cast<std::uint64_t>(i))));
+  });
+  return Tensor::copy_of(stream, on_host);
+}
+
+/// Matrices hold the block again and again, vectors what they start from.
 std::unique_ptr<ParameterSet> random_weights(const std::vector<model::ParameterSpec>& specs,
-                                             ParameterSet::Use use, Stream& stream) {
-  auto set = std::make_unique<ParameterSet>(stream, specs, DType::kFloat32, use);
-  for (const model::Parameter& p : set->all()) model::initialize(p, 0);
+                                             DType dtype, ParameterSet::Use use, Stream& stream) {
+  auto set = std::make_unique<ParameterSet>(stream, specs, dtype, use);
+  const Tensor block = normal_block(dtype, stream);
+  for (const model::Parameter& p : set->all()) {
+    if (p.weight.rank() != 2) {
+      model::initialize(p, 0);
+      continue;
+    }
+    const TensorView flat = p.weight.reshape({p.weight.size()});
+    for (std::int64_t begin = 0; begin < flat.size(); begin += kBlock) {
+      const std::int64_t end = std::min(begin + kBlock, flat.size());
+      copy(flat.slice(0, begin, end), block.view().slice(0, 0, end - begin), stream);
+    }
+  }
   return set;
 }
 
@@ -73,15 +100,15 @@ Bench make_bench(const BenchModel& m, const StepBenchOptions& o, Stream& stream)
   Bench b;
   const bool align = o.stage == "align";
   if (align || o.stage == "distill") {
-    b.teacher_weights =
-        random_weights(model::parameter_specs(m.teacher), ParameterSet::Use::kFrozen, stream);
+    b.teacher_weights = random_weights(model::parameter_specs(m.teacher), o.dtype,
+                                       ParameterSet::Use::kFrozen, stream);
     b.teacher_weights->transpose_matrices(stream);  // as loading a teacher does
     b.teacher = one_chunk(m.teacher, *b.teacher_weights);
   }
   const model::ModelConfig hybrid =
       model::hybrid_config(m.teacher, align ? std::vector<int>{} : m.keep, {});
   b.weights = random_weights(align ? method::align_specs(hybrid) : model::parameter_specs(hybrid),
-                             ParameterSet::Use::kTrained, stream);
+                             o.dtype, ParameterSet::Use::kTrained, stream);
   if (align) {
     b.stage = std::make_unique<method::AlignStage>(*b.teacher, hybrid, *b.weights, stream);
     return b;
@@ -111,7 +138,9 @@ data::MicroBatch random_batch(const StepBenchOptions& o, std::int64_t V) {
   return batch;
 }
 
-double peak_gib() {
+double peak_gib(const Stream& stream) {
+  if (stream.device() == Device::kCuda)
+    return static_cast<double>(stream.allocator()->peak_bytes()) / (1 << 30);
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return static_cast<double>(usage.ru_maxrss) / (1 << 20);
@@ -131,13 +160,16 @@ StepMeasurement measure_step(const BenchModel& model, const StepBenchOptions& op
                              Stream& stream) {
   const Bench bench = make_bench(model, options, stream);
   const auto self = comm::make_self_communicator("bench");
-  const parallel::DeviceMesh mesh(*self, {});
+  comm::StagedCommunicator staged(*self, stream);
+  const parallel::DeviceMesh mesh(staged, {});
   train::Trainer trainer(*bench.stage, mesh, {}, stream);
   const std::vector<data::MicroBatch> batches{random_batch(options, model.teacher.vocab_size)};
+  stream.allocator()->reset_peak();
   std::vector<double> ms;
   for (int i = 0; i < options.warmup + options.steps; ++i) {
     const auto start = std::chrono::steady_clock::now();
     trainer.step(i, batches, false);
+    stream.synchronize();
     const std::chrono::duration<double, std::milli> time = std::chrono::steady_clock::now() - start;
     if (i >= options.warmup) ms.push_back(time.count());
   }
@@ -148,7 +180,7 @@ StepMeasurement measure_step(const BenchModel& model, const StepBenchOptions& op
   m.ms = ms[ms.size() / 2];
   m.tokens_per_s = static_cast<double>(options.B * options.T) / m.ms * 1e3;
   m.gflops = m.tokens_per_s * bench.stage->flops_per_token(options.T) / 1e9;
-  m.peak_gib = peak_gib();
+  m.peak_gib = peak_gib(stream);
   return m;
 }
 

@@ -13,11 +13,12 @@ struct StepMeasurement {
   double tokens_per_s = 0;
   double ms = 0;        // median of the steps
   double gflops = 0;    // model FLOP/s / 1e9
-  double peak_gib = 0;  // of the process, since its start
+  double peak_gib = 0;  // on a GPU of its allocator, during this measurement; else of the process, since its start
 };
 
 struct StepBenchOptions {
   std::string stage;  // "align", "distill" or "finetune"
+  DType dtype = DType::kFloat32;  // of weights and activations
   std::int64_t B = 4, T = 512;
   int warmup = 2;
   int steps = 8;

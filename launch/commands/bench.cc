@@ -2,6 +2,7 @@
 #include <iostream>
 #include <thread>
 
+#include "core/base/cuda_device.h"
 #include "core/base/text.h"
 #include "launch/bench/context_bench.h"
 #include "launch/bench/step_bench.h"
@@ -18,16 +19,32 @@ struct Options {
   std::int64_t sequences = 4;
   std::int64_t sequence_length = 512;
   std::int64_t finetune_length = 2048;
+  std::string device = "cpu";
+  std::string precision;  // empty: FP32 on a processor, BF16 on a GPU
   bool recompute = false;
 };
 
+Stream bench_stream(const Options& options) {
+  if (options.device == "cuda") return make_cuda_stream(0);
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  return Stream(options.threads > 0 ? options.threads : std::max(1, cores));
+}
+
+DType bench_dtype(const Options& options) {
+  const bool gpu = options.device == "cuda";
+  if (options.precision.empty()) return gpu ? DType::kBFloat16 : DType::kFloat32;
+  if (options.precision == "BF16" && !gpu)
+    throw InputError("BF16 is computed on a GPU alone: add --device cuda, or take FP32");
+  return options.precision == "BF16" ? DType::kBFloat16 : DType::kFloat32;
+}
+
 void run_step(const Options& options) {
   const BenchModel model = bench_model(options.model);
-  const int cores = static_cast<int>(std::thread::hardware_concurrency());
-  Stream stream(options.threads > 0 ? options.threads : std::max(1, cores));
+  Stream stream = bench_stream(options);
   for (const std::string& stage : split(options.stages, ',')) {
     StepBenchOptions step;
     step.stage = stage;
+    step.dtype = bench_dtype(options);
     step.B = stage == "finetune" ? 1 : options.sequences;
     step.T = stage == "finetune" ? options.finetune_length : options.sequence_length;
     step.steps = options.steps;
@@ -46,8 +63,8 @@ void run_context(const ContextBenchOptions& options) {
   std::cout << std::fixed << std::setprecision(1) << "lightning attention, T=" << options.T
             << ": one rank " << m.one_ms << " ms, " << m.ranks << " ranks " << m.all_ms << " ms, "
             << std::setprecision(3) << m.ratio() << " of a perfect share (" << m.apart_ratio()
-            << " without exchange), " << std::setprecision(1) << 100 * m.wait_share
-            << "% waiting, " << human_bytes(m.bytes) << " sent by rank 0" << std::endl;
+            << " without exchange), " << std::setprecision(1) << 100 * m.wait_share << "% waiting, "
+            << human_bytes(m.bytes) << " sent by rank 0" << std::endl;
 }
 
 void add_context(Command& bench) {
@@ -58,7 +75,9 @@ void add_context(Command& bench) {
       .in_range(1, 1 << 24)
       .shows_default();
   context.option("--heads", options->H, "Query heads").in_range(1, 1024).shows_default();
-  context.option("--key_heads", options->G, "Key and value heads").in_range(1, 1024).shows_default();
+  context.option("--key_heads", options->G, "Key and value heads")
+      .in_range(1, 1024)
+      .shows_default();
   context.option("--head_dim", options->K, "Channels of a head").in_range(1, 1024).shows_default();
   context.option("--ranks", options->ranks, "Threads as ranks, one thread each")
       .in_range(1, 256)
@@ -83,6 +102,9 @@ void add_bench(Command& program) {
               "tiny, small, qwen3-0.6b, qwen3-1.7b, qwen3-4b or qwen3-8b")
       .shows_default();
   step.option("--stages", options->stages, "Which, separated by commas").shows_default();
+  step.option("--device", options->device, "cpu or cuda").one_of({"cpu", "cuda"}).shows_default();
+  step.option("--precision", options->precision, "FP32, or on a GPU BF16, which is its default")
+      .one_of({"FP32", "BF16"});
   step.option("--threads", options->threads, "Threads; 0: all cores").in_range(0, 4096);
   step.option("--steps", options->steps, "Steps to take the median of")
       .in_range(1, 10000)

@@ -126,6 +126,7 @@ parallel::PipelineCosts time_chunks(const PreparedStage& prepared, const data::M
     work();
     return clock.now() - begin;
   };
+  const Tensor loss = Tensor::zeros(stream, {1}, DType::kFloat64);
   parallel::PipelineCosts costs;
   for (int chunk = 0; chunk < stage.chunks(); ++chunk) {
     const model::LayerRange range = prepared.parts->ranges()[static_cast<std::size_t>(chunk)];
@@ -133,7 +134,7 @@ parallel::PipelineCosts time_chunks(const PreparedStage& prepared, const data::M
     Tensor x = given(first);
     costs.teacher.push_back(timed([&] { stage.teacher_forward(batch, chunk, x); }));
     x = given(first);
-    costs.forward.push_back(timed([&] { stage.forward(batch, chunk, x, 1.0); }));
+    costs.forward.push_back(timed([&] { stage.forward(batch, chunk, x, 1.0, loss); }));
     Tensor d = given(last);
     costs.backward.push_back(timed([&] { stage.backward(batch, chunk, d); }));
   }

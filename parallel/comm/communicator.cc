@@ -5,6 +5,8 @@
 #include <exception>
 #include <utility>
 
+#include "parallel/comm/local_communicator.h"
+
 namespace halo::comm {
 
 Work& Work::operator=(Work&& other) noexcept {
@@ -38,6 +40,10 @@ void Work::finish() noexcept {
     }
   }
   state_.reset();
+}
+
+std::unique_ptr<Communicator> Communicator::alone(std::string name) const {
+  return make_self_communicator(std::move(name));
 }
 
 }  // namespace halo::comm

@@ -56,8 +56,8 @@ struct Message {
 /// (host memory), NCCL (device memory).
 ///
 /// Every member makes the same collective calls in the same order; one thread a rank issues them. Buffers are
-/// contiguous, of any dtype, and may be empty; reductions take float64, float32, int64 and int32. Sums run in rank
-/// order, so that one layout gives the same bits each time, and the same ones on each rank; a NaN wins a maximum.
+/// contiguous, of any dtype, and may be empty; reductions take float64, float32, bfloat16 (summed in float32 and rounded
+/// once), int64 and int32. Sums run in rank order, so that one layout gives the same bits each time, and the same ones on each rank; a NaN wins a maximum.
 /// Wrong arguments throw Error from the call itself, failures PeerFailed from Work::wait or test.
 class Communicator {
  public:
@@ -89,6 +89,9 @@ class Communicator {
   /// Ranks with one `color` form a new communicator, ordered by `key`, then by rank. Collective over this one.
   [[nodiscard]] virtual std::unique_ptr<Communicator> split(int color, int key,
                                                             std::string name) = 0;
+  /// A communicator of this rank alone for the memory that this one takes. Made by no one else's help, and its calls end at
+  /// once.
+  [[nodiscard]] virtual std::unique_ptr<Communicator> alone(std::string name) const;
   /// Tells every peer that waits, now or later, in this communicator or in one split from it, to throw PeerFailed with
   /// `reason`. Communicators that this one was split from go on.
   virtual void abort(const std::string& reason) noexcept = 0;

@@ -29,18 +29,25 @@ struct Max {
   }
 };
 
+/// What a chunk is summed up in: bfloat16 is rounded once, at the end.
+template <class T>
+using Running = std::conditional_t<std::is_same_v<T, BFloat16>, float, T>;
+
 /// In chunks that stay in the first-level cache, so that each source and `out` are read and written once.
 template <class T, class Op>
 void reduce(std::byte* out, std::span<const std::byte* const> sources, std::size_t count, Op op) {
-  std::array<T, 512> sums;
+  using R = Running<T>;
+  std::array<R, 512> sums;
   for (std::size_t begin = 0; begin < count; begin += sums.size()) {
     const std::size_t n = std::min(sums.size(), count - begin);
-    std::copy_n(reinterpret_cast<const T*>(sources[0]) + begin, n, sums.data());
+    const T* first = reinterpret_cast<const T*>(sources[0]) + begin;
+    for (std::size_t i = 0; i < n; ++i) sums[i] = static_cast<R>(first[i]);
     for (const std::byte* source : sources.subspan(1)) {
       const T* values = reinterpret_cast<const T*>(source) + begin;
-      for (std::size_t i = 0; i < n; ++i) sums[i] = op(sums[i], values[i]);
+      for (std::size_t i = 0; i < n; ++i) sums[i] = op(sums[i], static_cast<R>(values[i]));
     }
-    std::copy_n(sums.data(), n, reinterpret_cast<T*>(out) + begin);
+    T* const to = reinterpret_cast<T*>(out) + begin;
+    for (std::size_t i = 0; i < n; ++i) to[i] = static_cast<T>(sums[i]);
   }
 }
 
@@ -48,18 +55,19 @@ template <class T>
 void reduce(std::byte* out, std::span<const std::byte* const> sources, std::size_t count,
             ReduceOp op) {
   if (op == ReduceOp::kSum) {
-    reduce<T>(out, sources, count, Sum<T>{});
+    reduce<T>(out, sources, count, Sum<Running<T>>{});
   } else {
-    reduce<T>(out, sources, count, Max<T>{});
+    reduce<T>(out, sources, count, Max<Running<T>>{});
   }
 }
 
 }  // namespace
 
 void require_reducible(DType dtype) {
-  HALO_REQUIRE(dtype == DType::kFloat64 || dtype == DType::kFloat32 || dtype == DType::kInt64 ||
-                   dtype == DType::kInt32,
-               str("reductions take float64, float32, int64 and int32, not ", dtype_name(dtype)));
+  HALO_REQUIRE(
+      dtype == DType::kFloat64 || dtype == DType::kFloat32 || dtype == DType::kBFloat16 ||
+          dtype == DType::kInt64 || dtype == DType::kInt32,
+      str("reductions take float64, float32, bfloat16, int64 and int32, not ", dtype_name(dtype)));
 }
 
 void reduce_in_rank_order(std::byte* out, std::span<const std::byte* const> sources,
@@ -69,6 +77,8 @@ void reduce_in_rank_order(std::byte* out, std::span<const std::byte* const> sour
       return reduce<double>(out, sources, count, reduction.op);
     case DType::kFloat32:
       return reduce<float>(out, sources, count, reduction.op);
+    case DType::kBFloat16:
+      return reduce<BFloat16>(out, sources, count, reduction.op);
     case DType::kInt64:
       return reduce<std::int64_t>(out, sources, count, reduction.op);
     case DType::kInt32:

@@ -1,5 +1,7 @@
 #include "parallel/comm/staged_communicator.h"
 
+#include "parallel/comm/local_communicator.h"
+
 namespace halo::comm {
 namespace {
 
@@ -57,8 +59,15 @@ Tensor StagedCommunicator::down(const TensorView& buffer) {
   return host;
 }
 
+/// What a rank that is alone has: a copy at most, which the device makes by itself.
+Work StagedCommunicator::keep(const TensorView& out, const TensorView& in) {
+  if (out.data != in.data) copy(out, in, gpu_);
+  return {};
+}
+
 Work StagedCommunicator::all_reduce(TensorView buffer, ReduceOp op) {
   if (on_host(buffer)) return host_->all_reduce(buffer, op);
+  if (size() == 1) return {};
   Tensor host = down(buffer);
   Work work = host_->all_reduce(host, op);
   return staged(std::move(work), gpu_, StagedWork::Buffer{std::move(host), buffer});
@@ -67,6 +76,7 @@ Work StagedCommunicator::all_reduce(TensorView buffer, ReduceOp op) {
 Work StagedCommunicator::reduce_scatter(TensorView out, TensorView in,
                                         std::span<const std::int64_t> counts, ReduceOp op) {
   if (on_host(in)) return host_->reduce_scatter(out, in, counts, op);
+  if (size() == 1) return keep(out, in);
   Tensor all = down(in), own = room_for(out);
   Work work = host_->reduce_scatter(own, all, counts, op);
   return staged(std::move(work), gpu_, StagedWork::Buffer{std::move(own), out},
@@ -76,6 +86,7 @@ Work StagedCommunicator::reduce_scatter(TensorView out, TensorView in,
 Work StagedCommunicator::all_gather(TensorView out, TensorView in,
                                     std::span<const std::int64_t> counts) {
   if (on_host(in)) return host_->all_gather(out, in, counts);
+  if (size() == 1) return keep(out, in);
   Tensor own = down(in), all = room_for(out);
   Work work = host_->all_gather(all, own, counts);
   return staged(std::move(work), gpu_, StagedWork::Buffer{std::move(all), out},
@@ -84,6 +95,7 @@ Work StagedCommunicator::all_gather(TensorView out, TensorView in,
 
 Work StagedCommunicator::broadcast(TensorView buffer, int root) {
   if (on_host(buffer)) return host_->broadcast(buffer, root);
+  if (size() == 1) return {};
   const bool sends = rank() == root;
   Tensor host = sends ? down(buffer) : room_for(buffer);
   Work work = host_->broadcast(host, root);
@@ -118,6 +130,11 @@ Work StagedCommunicator::exchange(std::span<const Message> sends,
 std::unique_ptr<Communicator> StagedCommunicator::split(int color, int key, std::string name) {
   return std::unique_ptr<Communicator>(
       new StagedCommunicator(host_->split(color, key, std::move(name)), gpu_));
+}
+
+std::unique_ptr<Communicator> StagedCommunicator::alone(std::string name) const {
+  return std::unique_ptr<Communicator>(
+      new StagedCommunicator(make_self_communicator(std::move(name)), gpu_));
 }
 
 }  // namespace halo::comm

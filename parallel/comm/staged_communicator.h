@@ -31,6 +31,7 @@ class StagedCommunicator final : public Communicator {
   [[nodiscard]] Work barrier() override { return host_->barrier(); }
 
   [[nodiscard]] std::unique_ptr<Communicator> split(int color, int key, std::string name) override;
+  [[nodiscard]] std::unique_ptr<Communicator> alone(std::string name) const override;
   void abort(const std::string& reason) noexcept override { host_->abort(reason); }
   void set_context(const CallContext& context) override { host_->set_context(context); }
   void observe(CallObserver* observer) override { host_->observe(observer); }
@@ -40,6 +41,7 @@ class StagedCommunicator final : public Communicator {
   StagedCommunicator(std::unique_ptr<Communicator> host, Stream& gpu)
       : owned_(std::move(host)), host_(owned_.get()), gpu_(gpu) {}
 
+  [[nodiscard]] Work keep(const TensorView& out, const TensorView& in);
   /// Host memory for a buffer, with its values or without.
   [[nodiscard]] Tensor down(const TensorView& buffer);
   [[nodiscard]] Tensor room_for(const TensorView& buffer);

@@ -40,6 +40,24 @@ void all_reduce_in_rank_order(Communicator& world) {
   });
 }
 
+/// Summed in float32 in the order of ranks and rounded once.
+void bfloat16_is_rounded_once(Communicator& world) {
+  constexpr std::int64_t n = 4099;
+  std::vector<BFloat16> buffer(n);
+  std::vector<float> sums(n);
+  for (int r = 0; r < world.size(); ++r) {
+    const std::vector<float> of_rank = values<float>(r, n);
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+      const BFloat16 rounded(of_rank[i]);
+      sums[i] = r == 0 ? static_cast<float>(rounded) : sums[i] + static_cast<float>(rounded);
+      if (r == world.rank()) buffer[i] = rounded;
+    }
+  }
+  world.all_reduce(TensorView(buffer.data(), DType::kBFloat16, {n}), ReduceOp::kSum).wait();
+  for (std::size_t i = 0; i < sums.size(); ++i)
+    ASSERT_EQ(buffer[i].bits, BFloat16(sums[i]).bits) << "element " << i;
+}
+
 /// Uneven shares of n elements, the first ranks' often 0.
 std::vector<std::int64_t> uneven_counts(int ranks, std::int64_t n) {
   std::vector<std::int64_t> counts;
@@ -348,6 +366,7 @@ constexpr Case kCollectiveCases[] = {
     {"DestroyingAWorkWaitsForIt", destroying_a_work_waits_for_it},
     {"TheSameBitsEveryTimeAndEverywhere", the_same_bits_every_time_and_everywhere},
     {"ANanWinsAMaximum", a_nan_wins_a_maximum},
+    {"Bfloat16IsRoundedOnce", bfloat16_is_rounded_once},
     {"SplitsIntoRowsAndColumns", splits_into_rows_and_columns},
     {"SplitsOfSplits", splits_of_splits},
     {"CallsAreRecorded", calls_are_recorded},

@@ -120,7 +120,7 @@ void wrong_arguments_are_refused(Communicator& world) {
   refuses([&] { return world.all_reduce(strided, ReduceOp::kSum); });
   refuses([&] { return world.all_reduce(device, ReduceOp::kSum); });
   refuses([&] {
-    return world.all_reduce(TensorView(memory.data(), DType::kBFloat16, {2}), ReduceOp::kSum);
+    return world.all_reduce(TensorView(memory.data(), DType::kFloat16, {2}), ReduceOp::kSum);
   });
   refuses(
       [&] { return world.all_reduce(TensorView(nullptr, DType::kFloat32, {2}), ReduceOp::kSum); });

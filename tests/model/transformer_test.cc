@@ -79,8 +79,9 @@ double train_pass(Model& model, const Tokens& tokens, bool recompute, Stream& st
   const Tensor h =
       model.transformer.forward(view(tokens.ids.data(), rows), sequence, recompute, saved, stream);
   Tensor d(stream, h.view().shape, DType::kFloat64);
-  const double loss =
-      model.transformer.head().ce_loss(d, h, view(tokens.labels.data(), rows), 1.0, stream);
+  double loss = 0;
+  model.transformer.head().ce_loss(view(&loss, {1}), d, h, view(tokens.labels.data(), rows), 1.0,
+                                   stream);
   model.transformer.backward(d, sequence, saved, stream);
   return loss;
 }
@@ -89,7 +90,10 @@ double loss_of(Model& model, const Tokens& tokens, Stream& stream) {
   const Shape rows{tokens.T * tokens.B};
   const Tensor h = model.transformer.hidden(view(tokens.ids.data(), rows),
                                             sequence_of(model, tokens, stream), stream);
-  return model.transformer.head().ce_loss({}, h, view(tokens.labels.data(), rows), 1.0, stream);
+  double loss = 0;
+  model.transformer.head().ce_loss(view(&loss, {1}), {}, h, view(tokens.labels.data(), rows), 1.0,
+                                   stream);
+  return loss;
 }
 
 struct Variant {

@@ -40,7 +40,9 @@ class CudaGoldenTest : public testing::Test {
   }
 
   static void expect_oracle(const CudaRun& run) {
-    SCOPED_TRACE(str(run.name, ' ', run.precision, ' ', run.ranks, " ranks"));
+    std::string layout;
+    for (const std::string& field : run.layout) layout += ' ' + field;
+    SCOPED_TRACE(str(run.name, ' ', run.precision, ' ', run.ranks, " ranks", layout));
     const TestFolder folder;
     const GoldenCase golden(run.name, folder.path());
     auto stages = run_stages(run, folder, "out");
