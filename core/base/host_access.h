@@ -21,6 +21,22 @@ class OnHost {
   TensorView view_;
 };
 
+/// A tensor's elements where a stream computes: the tensor itself, or of host memory for a GPU's stream a copy.
+class OnDevice {
+ public:
+  OnDevice(const TensorView& x, Stream& stream) : view_(x) {
+    if (x.device != Device::kCpu || stream.device() != Device::kCuda || x.size() == 0) return;
+    copy_ = Tensor::copy_of(stream, x);
+    view_ = copy_;
+  }
+  [[nodiscard]] const TensorView& view() const { return view_; }
+  operator const TensorView&() const { return view_; }  // NOLINT: used as its view, like Tensor
+
+ private:
+  Tensor copy_;
+  TensorView view_;
+};
+
 /// Calls body(host) with host memory of the shape and dtype of `to`, uninitialised, whose elements are then those of `to`.
 template <class Body>
 void write_from_host(const TensorView& to, Stream& stream, Body&& body) {

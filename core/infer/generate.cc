@@ -6,13 +6,10 @@ namespace halo::infer {
 namespace {
 
 std::int32_t most_likely(const model::Transformer& model, TensorView last_hidden, Stream& stream) {
-  Tensor logits(stream, {1, model.config().vocab_size}, last_hidden.dtype);
-  model.head().logits(logits, last_hidden, stream);
+  const Tensor greedy(stream, {1}, DType::kInt32);
+  model.head().log_likelihood({}, greedy, last_hidden, {}, stream);
   std::int32_t best = 0;
-  dispatch_cpu_float(last_hidden.dtype, [&](auto zero) {
-    const auto* z = logits.view().as<decltype(zero)>();
-    best = static_cast<std::int32_t>(std::max_element(z, z + logits.view().size()) - z);
-  });
+  copy(view(&best, {1}), greedy, stream);
   return best;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/base/host_access.h"
 #include "core/infer/generate.h"
 #include "data/batch_views.h"
 
@@ -158,8 +159,13 @@ void score_batch(std::span<SequenceScore> scores, const ScoredBatch& batch, Tens
     labels.push_back(batch.labels[i]);
   }
   std::vector<double> loss(scored.size());
-  head.log_likelihood(view(loss.data(), shape), view(greedy.data(), shape), rows,
-                      view(labels.data(), shape), stream);
+  {
+    const Tensor losses(stream, shape, DType::kFloat64), best(stream, shape, DType::kInt32);
+    const OnDevice labels_there(view(labels.data(), shape), stream);
+    head.log_likelihood(losses, best, rows, labels_there, stream);
+    copy(view(loss.data(), shape), losses, stream);
+    copy(view(greedy.data(), shape), best, stream);
+  }
   for (std::size_t k = 0; k < scored.size(); ++k) {
     SequenceScore& score = scores[batch.sequences[scored[k] % batch.sequences.size()]];
     score.log_likelihood -= loss[k];
@@ -222,10 +228,12 @@ TokenLoss token_loss(const model::Transformer& model, std::span<const data::Micr
   for (const data::MicroBatch& batch : batches) {
     if (batch.B == 0) continue;
     model::Sequence sequence = rope.sequence(batch.T, batch.B, 0, stream);
-    sequence.document_start = data::document_starts(batch);
+    const OnDevice starts(data::document_starts(batch), stream);
+    sequence.document_start = starts;
     const std::vector<std::int32_t> labels = data::next_token_labels(batch);
+    const OnDevice labels_there(view(labels.data(), {batch.T * batch.B}), stream);
     const Tensor h = model.hidden(data::token_ids(batch), sequence, stream);
-    model.head().ce_loss(sum, {}, h, view(labels.data(), {batch.T * batch.B}), 0.0, stream);
+    model.head().ce_loss(sum, {}, h, labels_there, 0.0, stream);
     totals[1] += static_cast<double>(
         std::count_if(labels.begin(), labels.end(), [](auto l) { return l >= 0; }));
   }

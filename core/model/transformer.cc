@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/base/host_access.h"
 #include "kernels/embedding.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
@@ -49,10 +50,11 @@ Tensor Transformer::activations(const Sequence& sequence, Stream& stream) const 
 
 void Transformer::embed(TensorView x, TensorView ids, Stream& stream) const {
   const kernels::VocabularyPart part{embedding_->region.offset[0], embedding_->global_shape[0]};
+  const OnDevice here(ids, stream);
   axes_->tensor.reduce_scatter(
       x,
       [&](const TensorView& out) {
-        kernels::embedding(out, ids, embedding_->weight, part, stream);
+        kernels::embedding(out, here, embedding_->weight, part, stream);
       },
       stream);
 }

@@ -6,11 +6,13 @@
 #include <array>
 #include <compare>
 #include <map>
+#include <sstream>
 #include <vector>
 
 #include "core/base/cuda/check.h"
 #include "core/base/tensor.h"
 #include "core/base/unique_handle.h"
+#include "kernels/matmul_choice.h"
 
 #define HALO_CUBLAS_CHECK(call)                                                    \
   do {                                                                             \
@@ -71,7 +73,22 @@ struct Key {
   auto operator<=>(const Key&) const = default;
 };
 
-/// A product of one shape with the algorithm that was fastest for it.
+constexpr auto kKeyFields =
+    std::array{&Operand::rows, &Operand::columns, &Operand::stride};  // beside dtype and alignment
+
+std::ostream& operator<<(std::ostream& out, const Operand& x) {
+  for (const auto field : kKeyFields) out << x.*field << ' ';
+  return out << x.dtype << ' ' << x.alignment << ' ';
+}
+std::istream& operator>>(std::istream& in, Operand& x) {
+  for (const auto field : kKeyFields) in >> x.*field;
+  return in >> x.dtype >> x.alignment;
+}
+
+using AlgorithmWords = std::array<std::uint64_t, 8>;
+static_assert(sizeof(AlgorithmWords) == sizeof(cublasLtMatmulAlgo_t));
+
+/// A product of one shape with the algorithm that it takes.
 struct Plan {
   Operation operation;
   Layout a, b, c;
@@ -88,6 +105,48 @@ class Products {
     cublasLtHandle_t handle = nullptr;
     HALO_CUBLAS_CHECK(cublasLtCreate(&handle));
     library_ = Library(handle);
+  }
+
+  void choose(MatmulChoice choice) { choice_ = choice; }
+
+  /// The first line of a table that is of use here.
+  [[nodiscard]] static std::string table_head() {
+    int device = 0;
+    cudaDeviceProp properties{};
+    HALO_CUDA_CHECK(cudaGetDevice(&device));
+    HALO_CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
+    return str("halo products of ", properties.name, ", cublasLt ", cublasLtGetVersion());
+  }
+
+  [[nodiscard]] std::string table() const {
+    std::ostringstream out;
+    out << table_head() << '\n';
+    for (const auto& [key, words] : known_) {
+      out << key.c << key.a << key.b << key.transpose_a << ' ' << key.transpose_b << ' ' << key.adds
+          << std::hex;
+      for (const std::uint64_t word : words) out << ' ' << word;
+      out << std::dec << '\n';
+    }
+    return out.str();
+  }
+
+  bool load(std::string_view text) {
+    std::istringstream lines{std::string(text)};
+    std::string line;
+    HALO_REQUIRE(std::getline(lines, line) && line.starts_with("halo products of "),
+                 "no table of products");
+    if (line != table_head()) return false;
+    for (int number = 2; std::getline(lines, line); ++number) {
+      std::istringstream fields(line);
+      Key key;
+      AlgorithmWords words{};
+      fields >> key.c >> key.a >> key.b >> key.transpose_a >> key.transpose_b >> key.adds >>
+          std::hex;
+      for (std::uint64_t& word : words) fields >> word;
+      HALO_REQUIRE(!fields.fail(), str("line ", number, " of a table of products: ", line));
+      known_.emplace(key, words);
+    }
+    return true;
   }
 
   void run(const TensorView& c, const TensorView& a, const TensorView& b, const Matmul& options) {
@@ -130,8 +189,25 @@ class Products {
     plan.a = layout(key.a);
     plan.b = layout(key.b);
     plan.c = layout(key.c);
-    plan.algorithm = fastest(plan, candidates(key, plan), key, a, b);
+    const auto at = known_.find(key);
+    if (at != known_.end() && usable(plan, std::bit_cast<cublasLtMatmulAlgo_t>(at->second))) {
+      plan.algorithm = std::bit_cast<cublasLtMatmulAlgo_t>(at->second);
+      return plan;
+    }
+    const std::vector<cublasLtMatmulAlgo_t> found = candidates(key, plan);
+    plan.algorithm =
+        choice_ == MatmulChoice::kFastest ? fastest(plan, found, key, a, b) : found.front();
+    known_[key] = std::bit_cast<AlgorithmWords>(plan.algorithm);
     return plan;
+  }
+
+  /// Whether the library takes an algorithm that came from a file.
+  [[nodiscard]] bool usable(const Plan& plan, const cublasLtMatmulAlgo_t& algorithm) {
+    cublasLtMatmulHeuristicResult_t result{};
+    const cublasStatus_t status =
+        cublasLtMatmulAlgoCheck(library_.get(), plan.operation.get(), plan.b.get(), plan.a.get(),
+                                plan.c.get(), plan.c.get(), &algorithm, &result);
+    return status == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= kWorkspace;
   }
 
   [[nodiscard]] std::vector<cublasLtMatmulAlgo_t> candidates(const Key& key, const Plan& plan) {
@@ -170,7 +246,7 @@ class Products {
                                              const std::vector<cublasLtMatmulAlgo_t>& algorithms,
                                              const Key& key, const TensorView& a,
                                              const TensorView& b) {
-    if (algorithms.size() == 1 || getenv("HALO_GEMM_FIRST")) return algorithms.front();
+    if (algorithms.size() == 1) return algorithms.front();
     const auto elements = static_cast<std::size_t>(key.c.rows * key.c.stride);
     const AllocatorBlock scratch(*allocator_, elements * sizeof(float));
     const float beta = key.adds ? 1.0F : 0.0F;
@@ -215,7 +291,13 @@ class Products {
   Library library_;
   Event begin_, end_;
   std::map<Key, Plan> plans_;
+  std::map<Key, AlgorithmWords> known_;
+  MatmulChoice choice_ = MatmulChoice::kKnown;
 };
+
+Products& products_of(Stream& stream) {
+  return stream.queue().kept<Products>([&] { return std::make_shared<Products>(stream); });
+}
 
 /// c *= beta, for products over no elements.
 void scale(const TensorView& c, double beta, cudaStream_t stream) {
@@ -234,9 +316,15 @@ void matmul(TensorView c, TensorView a, TensorView b, const Matmul& options, Str
   if (c.size() == 0) return;
   const std::int64_t inner = options.transpose_a ? a.dim(0) : a.dim(1);
   if (inner == 0) return scale(c, options.beta, static_cast<cudaStream_t>(stream.queue().native()));
-  auto& products =
-      stream.queue().kept<Products>([&] { return std::make_shared<Products>(stream); });
-  products.run(c, a, b, options);
+  products_of(stream).run(c, a, b, options);
+}
+
+void choose_matmuls(Stream& stream, MatmulChoice choice) { products_of(stream).choose(choice); }
+
+std::string matmul_table(Stream& stream) { return products_of(stream).table(); }
+
+bool load_matmul_table(Stream& stream, std::string_view table) {
+  return products_of(stream).load(table);
 }
 
 }  // namespace halo::kernels::cuda
