@@ -26,4 +26,18 @@ target_include_directories(halo_blis SYSTEM INTERFACE ${BLIS_INCLUDE_DIR})
 target_link_libraries(halo_blis INTERFACE ${BLIS_LIBRARY})
 if(HALO_CUDA)
   find_package(CUDAToolkit 12.8 REQUIRED)
+  # Attention at its best (docs/adr/0009-attention-by-cudnn.md): cuDNN and the headers of its front end, which
+  # `launch/install_dependencies.sh --cuda` fetches. Without either the project's own kernels do all the work.
+  find_path(CUDNN_INCLUDE_DIR cudnn.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+  find_library(CUDNN_LIBRARY cudnn HINTS ${CUDAToolkit_LIBRARY_DIR})
+  find_path(CUDNN_FRONTEND_INCLUDE_DIR cudnn_frontend.h HINTS ${PROJECT_SOURCE_DIR}/build/cudnn_frontend/include)
+  if(CUDNN_INCLUDE_DIR AND CUDNN_LIBRARY AND CUDNN_FRONTEND_INCLUDE_DIR)
+    add_library(halo_cudnn INTERFACE)
+    target_include_directories(halo_cudnn SYSTEM INTERFACE ${CUDNN_FRONTEND_INCLUDE_DIR} ${CUDNN_INCLUDE_DIR})
+    target_link_libraries(halo_cudnn INTERFACE ${CUDNN_LIBRARY} CUDA::nvrtc CUDA::cudart)
+    message(STATUS "Softmax attention by cuDNN: ${CUDNN_LIBRARY}, ${CUDNN_FRONTEND_INCLUDE_DIR}")
+  else()
+    message(STATUS "Softmax attention without cuDNN, slower: not found are cuDNN or its front end "
+                   "(launch/install_dependencies.sh --cuda)")
+  endif()
 endif()

@@ -57,7 +57,7 @@ void softmax_attention(TensorView o, TensorView lse, TensorView q, TensorView k,
 
 void softmax_attention_backward(const AttentionGradients& gradients, TensorView d_o,
                                 const AttentionForward& forward, double scale,
-                                const AttentionMask& mask, Stream& stream) {
+                                const AttentionMask& mask, Stream& stream, SumOrder order) {
   constexpr const char* kOp = "softmax_attention_backward";
   require_inputs(kOp, forward, scale, mask);
   const DType dtype = forward.q.dtype;
@@ -67,9 +67,9 @@ void softmax_attention_backward(const AttentionGradients& gradients, TensorView 
   require_strided_operand(kOp, "dk", gradients.dk, forward.k.shape, dtype, device);
   require_strided_operand(kOp, "dv", gradients.dv, forward.k.shape, dtype, device);
   if (attention_counted(kOp, 5, forward, mask, stream)) return;
-  HALO_ON_DEVICE(stream,
-                 cpu::softmax_attention_backward(gradients, d_o, forward, scale, mask, stream),
-                 cuda::softmax_attention_backward(gradients, d_o, forward, scale, mask, stream));
+  HALO_ON_DEVICE(
+      stream, cpu::softmax_attention_backward(gradients, d_o, forward, scale, mask, stream),
+      cuda::softmax_attention_backward(gradients, d_o, forward, scale, mask, order, stream));
 }
 
 void merge_attention(TensorView o, TensorView lse, TensorView o_part, TensorView lse_part,

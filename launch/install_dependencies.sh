@@ -1,8 +1,29 @@
 #!/usr/bin/env bash
 # Installs what the project is built and run with, from Debian 12's own packages.
-#   launch/install_dependencies.sh [PACKAGE...]
-# Packages given as arguments are installed too. Installs only what is missing, as root or by sudo.
+#   launch/install_dependencies.sh [--cuda] [PACKAGE...]
+# Packages given as arguments are installed too. Installs only what is missing, as root or by sudo. With --cuda it also
+# fetches the headers of cuDNN's front end from PyPI into build/cudnn_frontend; the CUDA toolkit and cuDNN are NVIDIA's.
 set -euo pipefail
+
+cudnn_frontend=
+if [[ ${1-} == --cuda ]]; then
+  shift
+  set -- python3-pip "$@"
+  cudnn_frontend=$(cd "$(dirname "$0")/.." && pwd)/build/cudnn_frontend
+fi
+
+fetch_cudnn_frontend() {
+  local version=1.32.0
+  if [[ -z $cudnn_frontend || -d $cudnn_frontend/nvidia_cudnn_frontend-$version.dist-info ]]; then return; fi
+  echo "Fetching the headers of cuDNN's front end $version"
+  rm -rf "$cudnn_frontend"
+  if ! python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps --no-compile \
+    --only-binary :all: --target "$cudnn_frontend" "nvidia-cudnn-frontend==$version"; then
+    echo "install_dependencies.sh: error: pip could not fetch nvidia-cudnn-frontend $version" >&2
+    exit 1
+  fi
+  rm -rf "$cudnn_frontend/cudnn"  # what the package has for Python
+}
 
 packages=(
   g++ cmake ninja-build pkg-config
@@ -19,7 +40,10 @@ for package in "${packages[@]}"; do
   status=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)
   [[ $status == installed ]] || missing+=("$package")
 done
-[[ ${#missing[@]} -gt 0 ]] || exit 0
+if [[ ${#missing[@]} -eq 0 ]]; then
+  fetch_cudnn_frontend
+  exit 0
+fi
 
 as_root=()
 if [[ $(id -u) -ne 0 ]]; then
@@ -46,3 +70,4 @@ apt_get() {
 echo "Installing ${missing[*]}"
 apt_get update
 apt_get install --no-install-recommends "${missing[@]}"
+fetch_cudnn_frontend

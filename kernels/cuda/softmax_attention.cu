@@ -1,5 +1,6 @@
 #include "kernels/softmax_attention.h"
 
+#include "kernels/cuda/softmax_attention_cudnn.h"
 #include "kernels/cuda/softmax_attention_tiles.cuh"
 
 namespace halo::kernels::cuda {
@@ -152,6 +153,7 @@ using ForwardTile =
 void softmax_attention(TensorView o, TensorView lse, TensorView q, TensorView k, TensorView v,
                        double scale, const AttentionMask& mask, Stream& stream) {
   if (o.size() == 0) return;
+  if (softmax_attention_by_cudnn({q, k, v, o, lse}, scale, mask, stream)) return;
   const std::int64_t B = q.dim(1), H = q.dim(2), K = q.dim(3);
   dispatch_cuda_float(q.dtype, [&](auto zero) {
     using T = decltype(zero);

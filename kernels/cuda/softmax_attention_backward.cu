@@ -1,4 +1,5 @@
 #include "core/base/tensor.h"
+#include "kernels/cuda/softmax_attention_cudnn.h"
 #include "kernels/cuda/softmax_attention_tiles.cuh"
 
 // Two passes, each of which computes the probabilities again: one owns keys and sums over queries, the other owns queries
@@ -330,7 +331,9 @@ void differentiate(Backward<T> x, Stream& stream) {
 
 void softmax_attention_backward(const AttentionGradients& gradients, TensorView d_o,
                                 const AttentionForward& forward, double scale,
-                                const AttentionMask& mask, Stream& stream) {
+                                const AttentionMask& mask, SumOrder order, Stream& stream) {
+  if (softmax_attention_backward_by_cudnn(gradients, d_o, forward, scale, mask, order, stream))
+    return;
   const auto& [q, k, v, o, lse] = forward;
   dispatch_cuda_float(q.dtype, [&, &q = q, &k = k, &v = v, &o = o, &lse = lse](auto zero) {
     using T = decltype(zero);
