@@ -71,7 +71,7 @@ echo
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null || true
 printf '%s\n' "${summary[@]}"
 if $bench; then
-  head -n 3 "$out/bench_kernels.log"
+  sed -n '1,/^op /p' "$out/bench_kernels.log"
   grep -E '^((rms_norm|swiglu|adamw|kl_loss)(_backward)? |linear .*(up|head)|(softmax|lightning)_attention(_backward)? )' \
     "$out/bench_kernels.log" || true
   tail -q -n 1 "$out"/bench_{align,distill,finetune}.log
