@@ -1,5 +1,6 @@
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <string>
 
 #include "core/base/stream.h"
@@ -14,6 +15,7 @@ struct CudaDeviceProperties {
   std::size_t memory = 0;  // bytes
   int multiprocessors = 0;
   int compute_capability = 0;  // 90 for 9.0
+  std::uint64_t id = 0;        // the same in all processes, on any host, that use this GPU
 };
 /// Throws Error when there is no such device.
 [[nodiscard]] CudaDeviceProperties cuda_device_properties(int device);

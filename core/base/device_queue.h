@@ -8,6 +8,17 @@
 
 namespace halo {
 
+/// A moment in the order of a queue's work.
+class DeviceMark {
+ public:
+  DeviceMark() = default;
+  DeviceMark(const DeviceMark&) = delete;
+  DeviceMark& operator=(const DeviceMark&) = delete;
+  virtual ~DeviceMark() = default;
+  /// Seconds of the GPU's clock since `earlier`, a mark of the same queue. Waits until the work before this one is done.
+  [[nodiscard]] virtual double seconds_since(const DeviceMark& earlier) const = 0;
+};
+
 /// Work of one GPU in order: what Stream needs of it, so that nothing else knows of CUDA. A failure of work that is already
 /// queued is thrown as Error by a later call.
 class DeviceQueue {
@@ -24,8 +35,11 @@ class DeviceQueue {
   /// written when the call returns. Small ones to the GPU do not wait for what is queued.
   virtual void copy(const TensorView& to, const TensorView& from) = 0;
   virtual void fill_zero(const TensorView& to) = 0;  // dense
+  [[nodiscard]] virtual std::unique_ptr<DeviceMark> mark() = 0;
   /// What the kernels' bodies need: a cudaStream_t.
   [[nodiscard]] virtual void* native() const = 0;
+  /// The GPU's number in this process.
+  [[nodiscard]] virtual int device() const = 0;
 
   /// What kernels keep for this queue from call to call, such as a library's handle: made by `make`, which returns a
   /// std::shared_ptr<T>, when first asked for.

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "core/base/allocator.h"
+#include "core/base/clock.h"
 #include "core/base/device_queue.h"
 #include "core/base/tensor_view.h"
 #include "core/base/thread_pool.h"
@@ -20,6 +21,22 @@ struct KernelWork {
   Kind kind = Kind::kElementwise;
   double flops = 0;
   double bytes = 0;  // of its operands, each once
+};
+
+/// A moment in the order of a stream's work, to time what lies between two of them by the clock of the device.
+class StreamMark {
+ public:
+  explicit StreamMark(std::unique_ptr<DeviceMark> of_queue)
+      : clock_(of_queue == nullptr ? steady_seconds() : 0), of_queue_(std::move(of_queue)) {}
+  /// Since `earlier`, a mark of the same stream. On a GPU waits until the work before this mark is done.
+  [[nodiscard]] double seconds_since(const StreamMark& earlier) const {
+    return of_queue_ == nullptr ? clock_ - earlier.clock_
+                                : of_queue_->seconds_since(*earlier.of_queue_);
+  }
+
+ private:
+  double clock_;  // without a queue, where calls complete before they return
+  std::unique_ptr<DeviceMark> of_queue_;
 };
 
 /// Where a rank's kernels run: a device, the order of work on it, the threads that do it and the memory it takes its
@@ -109,6 +126,9 @@ class Stream {
     }
   }
 
+  [[nodiscard]] StreamMark mark() const {
+    return StreamMark(queue_ == nullptr ? nullptr : queue_->mark());
+  }
   /// Waits for all queued work. On the CPU there is none.
   void synchronize() {
     if (queue_ != nullptr) queue_->synchronize();

@@ -2,8 +2,11 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "core/base/clock.h"
+#include "core/base/profiler_range.h"
 #include "parallel/comm/call.h"
 
 namespace halo::train {
@@ -47,6 +50,27 @@ class Trace final : public comm::CallObserver {
   std::map<std::string, AxisTraffic> traffic_;
   std::vector<Work> work_;
   std::vector<comm::CallSpan> calls_;
+};
+
+/// A stretch of work that lasts as long as this lives: in the trace, unless there is none, and in a profiler.
+class TracedWork {
+ public:
+  TracedWork(Trace* trace, std::string name)
+      : trace_(trace),
+        name_(std::move(name)),
+        begin_(steady_seconds()),
+        range_([this] { return name_; }) {}
+  TracedWork(const TracedWork&) = delete;
+  TracedWork& operator=(const TracedWork&) = delete;
+  ~TracedWork() {
+    if (trace_ != nullptr) trace_->add_work(std::move(name_), begin_, steady_seconds());
+  }
+
+ private:
+  Trace* trace_;
+  std::string name_;
+  double begin_;
+  ProfilerRange range_;
 };
 
 }  // namespace halo::train

@@ -4,8 +4,6 @@
 #include <array>
 #include <cmath>
 
-#include "core/base/clock.h"
-
 namespace halo::train {
 
 Trainer::Trainer(Stage& stage, const parallel::DeviceMesh& mesh, const TrainerOptions& options,
@@ -52,9 +50,10 @@ void Trainer::act(const parallel::PipelineAction& action, const MicroBatch& batc
   if (receives)
     x = links_.receive(action.kind, stage_.activation_shape(batch), stage_.trained().dtype(),
                        stream_);
-  const double begin = steady_seconds();
-  work_on(action, batch, x, pass, gradient_scale);
-  if (trace_ != nullptr) trace_->add_work(to_string(action), begin, steady_seconds());
+  {
+    const TracedWork traced(trace_, to_string(action));
+    work_on(action, batch, x, pass, gradient_scale);
+  }
   if (sends) links_.send(action.kind, std::move(x), pace_);
 }
 
@@ -112,9 +111,10 @@ StepStats Trainer::step(std::int64_t step, std::span<const MicroBatch> batches, 
   optimizer_.zero_gradients();
   fill_zero(sums_, stream_);
   run(batches, Pass::kTraining, stage_.token_scale() / static_cast<double>(stats.tokens));
-  const double reduce = steady_seconds();
-  optimizer_.reduce_gradients();
-  if (trace_ != nullptr) trace_->add_work("reduce gradients", reduce, steady_seconds());
+  {
+    const TracedWork traced(trace_, "reduce gradients");
+    optimizer_.reduce_gradients();
+  }
   if (on_gradients) on_gradients(step);
 
   optimizer_.add_sum_of_squares(squares_sum());
@@ -131,10 +131,9 @@ StepStats Trainer::step(std::int64_t step, std::span<const MicroBatch> batches, 
                    "or look at the data"));
   const double clip =
       options_.grad_clip > 0 ? std::min(1.0, options_.grad_clip / (stats.grad_norm + 1e-6)) : 1.0;
-  const double update = steady_seconds();
+  const TracedWork traced(trace_, "update");
   optimizer_.update(stats.lr, clip);
   if (!options_.overlap) optimizer_.wait_for_weights();
-  if (trace_ != nullptr) trace_->add_work("update", update, steady_seconds());
   return stats;
 }
 

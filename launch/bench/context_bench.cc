@@ -9,6 +9,7 @@
 #include "core/base/rng.h"
 #include "core/train/trace.h"
 #include "kernels/lightning_attention.h"
+#include "launch/bench/median.h"
 #include "parallel/comm/local_communicator.h"
 #include "parallel/context_lightning.h"
 
@@ -92,11 +93,6 @@ double slowest(comm::Communicator& world, const Work& work) {
   double seconds = steady_seconds() - begin;
   world.all_reduce(view(&seconds, {1}), comm::ReduceOp::kMax).wait();
   return seconds;
-}
-
-double median(std::vector<double> values) {
-  std::ranges::sort(values);
-  return values[values.size() / 2];
 }
 
 }  // namespace

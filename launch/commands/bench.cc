@@ -6,6 +6,7 @@
 #include "core/base/text.h"
 #include "launch/bench/context_bench.h"
 #include "launch/bench/step_bench.h"
+#include "launch/commands/bench_kernels.h"
 #include "launch/commands/commands.h"
 
 namespace halo::launch {
@@ -96,6 +97,7 @@ void add_bench(Command& program) {
   Command bench = program.command("bench", "Measure this machine");
   bench.require_command();
   add_context(bench);
+  add_kernel_bench(bench);
   auto options = std::make_shared<Options>();
   Command step = bench.command("step", "Whole training steps on random weights and tokens");
   step.option("--model", options->model,

@@ -14,6 +14,7 @@
 #include "core/base/rng.h"
 #include "core/base/tensor.h"
 #include "kernels/matmul.h"
+#include "launch/jobs/device_peaks.h"
 
 namespace halo::launch {
 namespace {
@@ -56,8 +57,7 @@ int place_on_host(comm::Communicator& world) {
   return static_cast<int>(std::count(hosts.begin(), hosts.begin() + world.rank(), mine));
 }
 
-}  // namespace
-
+/// Of this rank, while all ranks measure.
 double measured_flops(const JobContext& context) {
   Stream& stream = context.stream;
   const bool gpu = stream.device() == Device::kCuda;
@@ -78,7 +78,31 @@ double measured_flops(const JobContext& context) {
     best = std::min(best, seconds);
     sum += seconds;
   }
-  double flops = 2.0 * static_cast<double>(rows * n * n) / best;
+  return 2.0 * static_cast<double>(rows * n * n) / best;
+}
+
+/// This rank's share of a known GPU; 0 where the peak has to be measured. Collective.
+double datasheet_share(const JobContext& context) {
+  comm::Communicator& world = context.world();
+  CudaDeviceProperties gpu;
+  if (context.stream.device() == Device::kCuda)
+    gpu = cuda_device_properties(context.stream.queue().device());
+  std::vector<std::int64_t> gpus(static_cast<std::size_t>(world.size()));
+  auto mine = static_cast<std::int64_t>(gpu.id);
+  const std::vector<std::int64_t> counts(gpus.size(), 1);
+  world.all_gather(view(gpus.data(), {world.size()}), view(&mine, {1}), counts).wait();
+  return datasheet_flops(gpu.name, context.dtype()) /
+         static_cast<double>(std::ranges::count(gpus, mine));
+}
+
+}  // namespace
+
+double peak_flops(const JobContext& context) {
+  double flops = datasheet_share(context);
+  // All or none measure, so that nobody's products have the machine to themselves.
+  double known = flops > 0 ? 1 : 0;
+  context.world().all_reduce(view(&known, {1}), comm::ReduceOp::kSum).wait();
+  if (known < context.world().size()) flops = measured_flops(context);
   context.world().all_reduce(view(&flops, {1}), comm::ReduceOp::kSum).wait();
   return flops;
 }

@@ -4,9 +4,10 @@
 
 namespace halo::launch {
 
-/// What all ranks together can multiply in the job's precision, FLOP/s: the peak that MFU is a share of. On the CPU it is
-/// measured, by a few products of matrices on every rank at once. Collective.
-[[nodiscard]] double measured_flops(const JobContext& context);
+/// What all ranks together can multiply in the job's precision, FLOP/s: the peak that MFU is a share of. A GPU's is its
+/// data sheet's, and counts once however many ranks share it. A processor's is measured, by a few products of matrices on
+/// every rank at once, as is that of a GPU that is not known (launch/jobs/device_peaks.h). Collective.
+[[nodiscard]] double peak_flops(const JobContext& context);
 
 /// The threads of this rank: the config's number, or this host's cores shared among its ranks. Collective.
 [[nodiscard]] int threads_of_rank(const Config& config, comm::Communicator& world);

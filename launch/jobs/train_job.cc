@@ -38,7 +38,7 @@ class TrainJob {
         folder_(context.folder()),
         prepared_(prepare_stage(context)),
         trainer_(*prepared_.stage, context.mesh, trainer_options(context.job), context.stream),
-        peak_flops_(measured_flops(context)) {
+        peak_flops_(peak_flops(context)) {
     context.stream.allocator()->reset_peak();  // neither loading nor measuring is the steps'
     trainer_.set_trace(&trace_);
     context.world().observe(&trace_);

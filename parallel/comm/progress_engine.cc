@@ -60,6 +60,7 @@ Work ProgressEngine::start(std::shared_ptr<const Scope> scope, Call call, std::i
   running->sequence = sequence;
   running->record = recorder_.begin(std::move(call));
   running->begin = steady_seconds();
+  running->profiled.start([&] { return str(running->call.op, ' ', running->call.communicator); });
   running->operation = std::make_unique<Operation>(std::move(operation));
   const bool alive = std::none_of(running->scope->lineage.begin(), running->scope->lineage.end(),
                                   [&](int id) { return failed_.contains(id); });
@@ -80,6 +81,7 @@ bool ProgressEngine::step(Running& running) {
     running.failure = std::current_exception();
   }
   running.operation.reset();
+  running.profiled.end();
   if (running.done && observer_ != nullptr) {
     const double end = steady_seconds();
     const double waited = running.wait_begin < 0 ? 0 : end - running.wait_begin;

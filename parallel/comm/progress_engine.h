@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/profiler_range.h"
 #include "core/base/stream.h"
 #include "parallel/comm/collectives.h"
 #include "parallel/comm/flight_recorder.h"
@@ -28,6 +29,7 @@ class ProgressEngine : public std::enable_shared_from_this<ProgressEngine> {
     std::unique_ptr<Operation> operation;  // null once done, failed or withdrawn
     std::exception_ptr failure;            // other than PeerFailed, which belongs to the scope
     bool done = false;
+    ProfilerSpan profiled;  // from its start until it ends
   };
 
   [[nodiscard]] Transport& transport() { return *transport_; }

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "core/base/file.h"
@@ -55,6 +56,44 @@ TEST(HaloProgram, AnswersBadInputWithOneLineAndCode2) {
     EXPECT_EQ(result.output.find('\n'), result.output.size() - 1) << result.output;
   }
   EXPECT_NE(halo("selekt").output.find("did you mean \"select\"?"), std::string::npos);
+}
+
+TEST(HaloProgram, BenchesTheKernelsThatAreAskedFor) {
+  const test::TemporaryFolder folder;
+  const auto path = [&](const char* file) { return (folder.path() / file).string(); };
+  write_file_atomically(path("peer.json"), R"({"device": "cpu", "rows": [
+      {"name": "gemm 64x768x256", "ms": 1, "tflops": 1}]})");
+  const Result result = halo(
+      "bench kernels --model tiny --tokens 64 --repeats 1 --threads 1 --only '^(linear|swiglu) "
+      ".*(768|up)'"
+      " --peer " +
+      path("peer.json") + " --json " + path("out.json"));
+  ASSERT_EQ(result.code, 0) << result.output;
+  EXPECT_NE(result.output.find("CPU, 1 threads, tiny in float32"), std::string::npos);
+  EXPECT_NE(result.output.find("\nswiglu"), std::string::npos) << result.output;
+  EXPECT_EQ(result.output.find("\nadamw"), std::string::npos) << result.output;
+  const auto document = nlohmann::json::parse(read_file(path("out.json")));
+  EXPECT_GT(document["product_flops_per_s"], 0);
+  bool beside = false;
+  for (const auto& row : document["rows"]) {
+    EXPECT_GT(row["ms"], 0) << row;
+    beside = beside || row.value("peer", "") == "gemm 64x768x256";
+  }
+  EXPECT_TRUE(beside) << document;
+}
+
+TEST(HaloProgram, RefusesABenchThatCannotBe) {
+  const test::TemporaryFolder folder;
+  for (const std::string& arguments : std::vector<std::string>{
+           "--model qwen4", "--only 'swiglu('", "--only 'no such kernel'", "--dtype BF16",
+           "--dtype FP8", "--device tpu", "--tokens -1", "--repeats 0", "--json /",
+           "--peer " + (folder.path() / "none.json").string(),
+           "--json " + (folder.path() / "no" / "such" / "folder").string()}) {
+    const Result result = halo("bench kernels --model tiny " + arguments);
+    EXPECT_EQ(result.code, 2) << arguments << '\n' << result.output;
+    EXPECT_TRUE(result.output.starts_with("halo: error: ")) << result.output;
+    EXPECT_EQ(result.output.find('\n'), result.output.size() - 1) << result.output;
+  }
 }
 
 TEST(HaloProgram, HelpAndVersionAreNoErrors) {

@@ -5,6 +5,7 @@
 
 #include <atomic>
 
+#include "launch/jobs/device_peaks.h"
 #include "parallel/comm/local_communicator.h"
 
 namespace halo::launch {
@@ -36,6 +37,17 @@ TEST(HardwareTest, ARankHasTheThreadsThatItsProcessorsAllow) {
     });
     EXPECT_EQ(wrong, 0) << ranks << " ranks";
   }
+}
+
+TEST(HardwareTest, PeaksAreThoseOfDataSheets) {
+  EXPECT_EQ(datasheet_flops("NVIDIA H100 80GB HBM3", DType::kBFloat16), 989.4e12);
+  EXPECT_EQ(datasheet_flops("NVIDIA H100 PCIe", DType::kBFloat16), 756e12);
+  EXPECT_EQ(datasheet_flops("NVIDIA GH200 480GB", DType::kBFloat16), 989.4e12);
+  EXPECT_EQ(datasheet_flops("NVIDIA A100-SXM4-80GB", DType::kFloat32), 19.5e12);
+  EXPECT_EQ(datasheet_flops("NVIDIA H100 80GB HBM3", DType::kFloat64), 0);
+  EXPECT_EQ(datasheet_flops("NVIDIA H100 80GB HBM3 MIG 3g.40gb", DType::kBFloat16), 0);
+  EXPECT_EQ(datasheet_flops("NVIDIA GeForce", DType::kBFloat16), 0);
+  EXPECT_EQ(datasheet_flops("", DType::kFloat32), 0) << "a processor's peak is measured";
 }
 
 }  // namespace

@@ -31,6 +31,7 @@ void expect_series(const GoldenCase& golden, const GoldenRun& run, const std::fi
     EXPECT_NEAR(steps[i].loss, loss[i], tolerance(run) * loss[i]) << stage << " step " << i;
     EXPECT_NEAR(steps[i].grad_norm, grad_norm[i], tolerance(run) * grad_norm[i])
         << stage << " step " << i;
+    EXPECT_GT(steps[i].mfu, 0) << "the peak of the machine is measured: " << stage << " step " << i;
   }
 }
 

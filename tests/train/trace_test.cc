@@ -41,6 +41,27 @@ TEST(TraceTest, CountsWhatEachRankSends) {
   });
 }
 
+TEST(TraceTest, WorkLastsAsLongAsItsObject) {
+  Trace trace;
+  trace.record();
+  const double before = steady_seconds();
+  {
+    const TracedWork outer(&trace, "outer");
+    const TracedWork inner(&trace, "inner");
+    const TracedWork unseen(nullptr, "nobody looks");
+    while (steady_seconds() < before + 0.002) continue;
+  }
+  const double after = steady_seconds();
+  const auto events = nlohmann::json::parse('[' + trace.events_json(0) + ']');
+  std::map<std::string, double> lasted;  // microseconds
+  for (const auto& event : events)
+    if (event["ph"] == "X") lasted[event["name"]] = event["dur"].get<double>();
+  ASSERT_EQ(lasted.size(), 2U);
+  EXPECT_GE(lasted["outer"], lasted["inner"]);
+  EXPECT_GT(lasted["inner"], 0);
+  EXPECT_LE(lasted["outer"], 1e6 * (after - before) + 1);
+}
+
 TEST(TraceTest, EventsAreAList) {
   comm::run_ranks(2, [](comm::Communicator& world) {
     Trace trace = traced(world);

@@ -5,6 +5,7 @@
 
 #include "core/base/cuda/check.h"
 #include "core/base/cuda/strided_copy.h"
+#include "core/base/rng.h"
 #include "core/base/unique_handle.h"
 
 namespace halo {
@@ -14,6 +15,32 @@ struct StreamTraits {
   using Raw = cudaStream_t;
   static constexpr Raw kNull = nullptr;
   static void close(Raw stream) noexcept { static_cast<void>(cudaStreamDestroy(stream)); }
+};
+
+struct EventTraits {
+  using Raw = cudaEvent_t;
+  static constexpr Raw kNull = nullptr;
+  static void close(Raw event) noexcept { static_cast<void>(cudaEventDestroy(event)); }
+};
+
+class CudaMark final : public DeviceMark {
+ public:
+  explicit CudaMark(cudaStream_t stream) {
+    cudaEvent_t event = nullptr;
+    HALO_CUDA_CHECK(cudaEventCreate(&event));
+    event_ = UniqueHandle<EventTraits>(event);
+    HALO_CUDA_CHECK(cudaEventRecord(event, stream));
+  }
+  [[nodiscard]] double seconds_since(const DeviceMark& earlier) const override {
+    HALO_CUDA_CHECK(cudaEventSynchronize(event_.get()));
+    float ms = 0;
+    HALO_CUDA_CHECK(cudaEventElapsedTime(&ms, static_cast<const CudaMark&>(earlier).event_.get(),
+                                         event_.get()));
+    return 1e-3 * static_cast<double>(ms);
+  }
+
+ private:
+  UniqueHandle<EventTraits> event_;
 };
 
 /// cudaMalloc's memory. Blocks are used by one stream, so those that are free need no wait.
@@ -123,7 +150,11 @@ class CudaQueue final : public DeviceQueue {
   void fill_zero(const TensorView& to) override {
     HALO_CUDA_CHECK(cudaMemsetAsync(to.data, 0, to.bytes(), stream_.get()));
   }
+  [[nodiscard]] std::unique_ptr<DeviceMark> mark() override {
+    return std::make_unique<CudaMark>(stream_.get());
+  }
   [[nodiscard]] void* native() const override { return stream_.get(); }
+  [[nodiscard]] int device() const override { return device_; }
 
  private:
   int device_;
@@ -150,7 +181,8 @@ CudaDeviceProperties cuda_device_properties(int device) {
   require_device(device);
   cudaDeviceProp p{};
   HALO_CUDA_CHECK(cudaGetDeviceProperties(&p, device));
-  return {p.name, p.totalGlobalMem, p.multiProcessorCount, 10 * p.major + p.minor};
+  return {p.name, p.totalGlobalMem, p.multiProcessorCount, 10 * p.major + p.minor,
+          hash64({p.uuid.bytes, sizeof p.uuid.bytes})};
 }
 
 Stream make_cuda_stream(int device) {

@@ -45,6 +45,22 @@ TEST_F(DeviceCudaTest, TooMuchMemoryIsAnError) {
   fill_zero(poisoned({5}, DType::kFloat32), gpu_);  // and nothing is lost
 }
 
+TEST_F(DeviceCudaTest, MarksTellTheTimeOfWhatLiesBetween) {
+  const Tensor small(gpu_, {1 << 20}, DType::kUint8), large(gpu_, {1 << 30}, DType::kUint8);
+  fill_zero(large, gpu_);
+  gpu_.synchronize();
+  const StreamMark begin = gpu_.mark();
+  fill_zero(small, gpu_);
+  const StreamMark middle = gpu_.mark();
+  fill_zero(large, gpu_);
+  const StreamMark end = gpu_.mark();
+  const double whole = end.seconds_since(begin);
+  EXPECT_GT(whole, 1e-5) << "2^30 bytes would have been written at 100 TB/s";
+  EXPECT_LT(whole, 10);
+  EXPECT_NEAR(middle.seconds_since(begin) + end.seconds_since(middle), whole, 1e-5);
+  EXPECT_GT(end.seconds_since(middle), middle.seconds_since(begin));
+}
+
 TEST_F(DeviceCudaTest, AnUnknownDeviceIsRefused) {
   EXPECT_THROW(static_cast<void>(make_cuda_stream(4096)), Error);
   EXPECT_THROW(static_cast<void>(make_cuda_stream(-1)), Error);
