@@ -1,6 +1,6 @@
 #include "kernels/lightning_attention.h"
 
-#include "kernels/cuda/lightning_chunks.cuh"
+#include "kernels/cuda/lightning_walk.cuh"
 
 namespace halo::kernels::cuda {
 namespace {
@@ -66,8 +66,18 @@ Windows written_windows(const LightningForward& x, const LightningOptions& optio
 
 void forward(const TensorView& o, const TensorView& state_out, const LightningForward& x,
              const LightningOptions& options, Part part, Stream& stream) {
+  using Rows = HeadRows<__nv_bfloat16>;
   const Sequence sequence = sequence_of(x, options);
   const Windows written = written_windows(x, options, part);
+  if (can_walk(x.q, {o, x.q, x.k, x.v})) {
+    const Pass pass{.x = Rows(x.q),
+                    .y = Rows(x.k),
+                    .z = Rows(x.v),
+                    .out = Rows(o),
+                    .initial = StateRows(x.state_in),
+                    .final = StateRows(state_out)};
+    return run_passes(sequence, written, {pass}, options, stream);
+  }
   Windows needed = written;  // those before make their states alone
   std::ranges::fill(needed.begin, 0);
   const ChunkStates before = states_before(sequence, needed, x, state_out, stream);

@@ -1,4 +1,4 @@
-#include "kernels/cuda/lightning_chunks.cuh"
+#include "kernels/cuda/lightning_walk.cuh"
 #include "kernels/lightning_attention.h"
 
 namespace halo::kernels::cuda {
@@ -186,12 +186,51 @@ Windows written_windows(const Sequence& x, const LightningOptions& options, Part
   return windows;
 }
 
+/// dq by a pass forward in time, whose states are those of the forward pass transposed; dk and dv by two passes backward.
+void run_backward_passes(const Sequence& sequence, const Windows& written,
+                         const LightningGradients& gradients, const TensorView& d_o,
+                         const TensorView& dstate_out, const TensorView& state_out,
+                         const LightningForward& x, const LightningOptions& options,
+                         Stream& stream) {
+  using Rows = HeadRows<__nv_bfloat16>;
+  const Rows q(x.q), k(x.k), v(x.v), d(d_o);
+  const StateRows from(dstate_out), to(gradients.dstate_in), none{TensorView{}};
+  const Pass for_q{.x = d,
+                   .y = v,
+                   .z = k,
+                   .out = Rows(gradients.dq),
+                   .initial = StateRows(x.state_in),
+                   .final = StateRows(state_out),
+                   .rows_are_keys = true,
+                   .begins_at_window = true};
+  const Pass for_k{.x = v,
+                   .y = d,
+                   .z = q,
+                   .out = Rows(gradients.dk),
+                   .initial = from,
+                   .final = to,
+                   .reverse = true,
+                   .rows_are_keys = true};
+  const Pass for_v{.x = k,
+                   .y = q,
+                   .z = d,
+                   .out = Rows(gradients.dv),
+                   .initial = from,
+                   .final = none,
+                   .reverse = true};
+  run_passes(sequence, written, {for_k, for_v, for_q}, options, stream);
+}
+
 /// `x.state_in` is the state before the first chunk that is written, `state_out` receives that after the last of them.
 void backward(const LightningGradients& gradients, const TensorView& d_o,
               const TensorView& dstate_out, const TensorView& state_out, const LightningForward& x,
               const LightningOptions& options, Part part, Stream& stream) {
   const Sequence sequence = sequence_of(x, options);
   const Windows written = written_windows(sequence, options, part, x.q.dtype);
+  if (x.q.dim(2) == x.k.dim(2) &&
+      can_walk(x.q, {x.q, x.k, x.v, d_o, gradients.dq, gradients.dk, gradients.dv}))
+    return run_backward_passes(sequence, written, gradients, d_o, dstate_out, state_out, x, options,
+                               stream);
   Windows needed =
       written;  // chunks after those that are written give to the states' gradients alone
   std::ranges::fill(needed.end, sequence.chunks());

@@ -70,6 +70,30 @@ struct ChunkStates {
                                           const TensorView& dstate_out, const TensorView& dstate_in,
                                           Stream& stream);
 
+/// One head's state (K, K), axes (key, value); data may be null.
+struct StateMatrix {
+  float* data;
+  std::int64_t row;
+};
+
+/// States (B, H, K, K) of the caller; data may be null.
+struct StateRows {
+  float* data = nullptr;
+  std::int64_t batch = 0, head = 0, row = 0;
+
+  explicit StateRows(const TensorView& x) {
+    if (x.empty()) return;
+    data = data_of<float>(x);
+    batch = x.stride(0), head = x.stride(1), row = x.stride(2);
+  }
+  [[nodiscard]] __device__ StateMatrix of(int b, int h) const {
+    return {data == nullptr ? nullptr : data + b * batch + h * head, row};
+  }
+  [[nodiscard]] __device__ float* at(int b, int h, int i, int j) const {
+    return data + b * batch + h * head + i * row + j;
+  }
+};
+
 /// A view (T, B, heads, K) and whether its rows may be read in packs.
 template <class T>
 struct HeadRows {
@@ -133,14 +157,15 @@ struct ChunkTable {
 #pragma unroll
     for (int p = 0; p < Sums<T>::kPairs; ++p) {
       const int row = Sums<T>::row(thread, p), back = row - Sums<T>::column(thread, p);
-      products.pair[p].x *= scale * decay(back, seen[row]);
-      products.pair[p].y *= scale * decay(back - 1, seen[row]);
+      float2& pair = products.pair[p];
+      pair.x = sees(back, seen[row]) ? pair.x * scale * power[back] : 0.0f;
+      pair.y = sees(back - 1, seen[row]) ? pair.y * scale * power[back - 1] : 0.0f;
     }
   }
 
  private:
-  [[nodiscard]] __device__ __forceinline__ float decay(int back, int most) const {
-    return 0 <= back && back <= most ? power[back] : 0.0f;
+  [[nodiscard]] static __device__ __forceinline__ bool sees(int back, int most) {
+    return 0 <= back && back <= most;
   }
 };
 

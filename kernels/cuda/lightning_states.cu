@@ -5,21 +5,6 @@
 namespace halo::kernels::cuda {
 namespace {
 
-/// States (B, H, K, K) of the caller; data may be null.
-struct StateRows {
-  float* data = nullptr;
-  std::int64_t batch = 0, head = 0, row = 0;
-
-  explicit StateRows(const TensorView& x) {
-    if (x.empty()) return;
-    data = data_of<float>(x);
-    batch = x.stride(0), head = x.stride(1), row = x.stride(2);
-  }
-  [[nodiscard]] __device__ float* at(int b, int h, int i, int j) const {
-    return data + b * batch + h * head + i * row + j;
-  }
-};
-
 template <class T>
 struct ContributionTiles {
   ChunkTable table;
@@ -56,8 +41,9 @@ __global__ void __launch_bounds__(kTileThreads, 6)
     const int row = e / (kTile / 2), column = e % (kTile / 2) * 2;
     const float factor = shared.factor[row];
     Pack<T, 2> pack = shared.x.template get<2>(row, column);
-    for (T& value : pack.at) value = from_float<T>(to_float(value) * factor);
+    for (T& value : pack.at) value = from_float<T>(factor == 0 ? 0.0f : to_float(value) * factor);
     shared.x.set(row, column, pack);
+    if (factor == 0) shared.y.set(row, column, pack);  // zeros too: not a NaN of another document
   }
   __syncthreads();
   Sums<T> sums;
@@ -115,7 +101,7 @@ __global__ void __launch_bounds__(kTileThreads)
       if (done + u >= end) break;
       const int c = kReverse ? begin + end - 1 - (done + u) : done + u;
       states.at(head, c, K)[element] = state;
-      state = fmaf(factor[u], state, own[u]);
+      state = factor[u] == 0 ? own[u] : fmaf(factor[u], state, own[u]);
     }
   }
   if (out.data != nullptr) *out.at(b, h, i, j) = state;

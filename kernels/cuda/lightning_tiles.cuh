@@ -59,14 +59,14 @@ struct Sums {
     if constexpr (std::is_same_v<T, float>) return thread % 16 * 2 + p % 2 * 32;
     return thread % 4 * 2 + p / 2 * 8;
   }
-  /// Row i is multiplied by factor(i).
+  /// Row i is multiplied by factor(i); 0 gives 0, of whatever.
   template <class Factor>
   __device__ __forceinline__ void scale_rows(Factor factor) {
     const int thread = mma::thread_index();
 #pragma unroll
     for (int p = 0; p < kPairs; ++p) {
       const float f = factor(row(thread, p));
-      pair[p] = {pair[p].x * f, pair[p].y * f};
+      pair[p] = f == 0 ? float2{0, 0} : float2{pair[p].x * f, pair[p].y * f};
     }
   }
   __device__ __forceinline__ void add(const Sums& other) {

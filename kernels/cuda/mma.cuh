@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-/// What a warp asks of the hardware from compute capability 8.0 on: products on the tensor cores, their operands from
+/// What a warp asks of the hardware from compute capability 8.0 on (stmatrix: 9.0): products on the tensor cores, their operands from
 /// shared memory, and copies to shared memory that run beside the arithmetic (PTX ISA, "mma.m16n8k16", "ldmatrix",
 /// "cp.async"). A lane of number 4 g + q holds, of the products' result (16, 8), the elements (g, 2 q + {0, 1}) and
 /// (g + 8, 2 q + {0, 1}).
@@ -33,6 +33,25 @@ __device__ __forceinline__ void load_transposed(std::uint32_t (&x)[4], const __n
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
                : "r"(shared_address(row))
+               : "memory");
+}
+
+/// Writes what load_matrices reads.
+__device__ __forceinline__ void store_matrices(__nv_bfloat16* row, std::uint32_t x0,
+                                               std::uint32_t x1, std::uint32_t x2,
+                                               std::uint32_t x3) {
+  asm volatile(
+      "stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(shared_address(row)),
+      "r"(x0), "r"(x1), "r"(x2), "r"(x3)
+      : "memory");
+}
+/// Writes what load_transposed reads.
+__device__ __forceinline__ void store_transposed(__nv_bfloat16* row, std::uint32_t x0,
+                                                 std::uint32_t x1, std::uint32_t x2,
+                                                 std::uint32_t x3) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(
+                   shared_address(row)),
+               "r"(x0), "r"(x1), "r"(x2), "r"(x3)
                : "memory");
 }
 
@@ -81,6 +100,29 @@ __device__ __forceinline__ void copy_async(void* to, const void* from, bool vali
 /// Waits for this thread's copies; other threads see them past a barrier.
 __device__ __forceinline__ void wait_for_copies() {
   asm volatile("cp.async.wait_all;" ::: "memory");
+}
+
+/// This thread's copies since the last call are a batch.
+__device__ __forceinline__ void commit_copies() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+/// Waits for all batches but the last kPending.
+template <int kPending>
+__device__ __forceinline__ void wait_for_copies_but() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+/// A barrier of kThreads, whole warps, by the `number`-th of the hardware's (1 to 15).
+template <int kThreads>
+__device__ __forceinline__ void group_barrier(int number) {
+  asm volatile("bar.sync %0, %1;" ::"r"(number), "n"(kThreads) : "memory");
+}
+
+/// In a kernel that may begin before the one before it in its stream has ended: waits for that.
+__device__ __forceinline__ void await_kernel_before() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
 }
 
 /// 2^x; 0 for -inf.
