@@ -14,12 +14,16 @@ struct HeadGroup {
   [[nodiscard]] std::int64_t heads() const { return q_end - q_begin; }
 };
 
-/// Neighbouring heads whose states travel together, while other groups are computed. Few heads wait long for a state that
-/// enters: those that forget slowly. Their groups come first, so that their states are the first to arrive.
-std::vector<HeadGroup> head_groups(std::int64_t H, std::int64_t G,
+/// Neighbouring heads whose states travel together, while other groups are computed: 4 to 8 groups, in which a kernel's
+/// threads have something to share. Few heads wait long for a state that enters: those that forget slowly. Their groups come
+/// first, so that their states are the first to arrive.
+std::vector<HeadGroup> head_groups(std::int64_t B, std::int64_t H, std::int64_t G,
                                    const std::vector<double>& slopes) {
-  constexpr std::int64_t kMost = 8;
-  const std::int64_t each = (G + kMost - 1) / kMost, repeats = H / G;
+  constexpr std::int64_t kFewest = 4, kMost = 8, kItems = 4;  // items: batch element and key head
+  const auto divide = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
+  const std::int64_t shared = divide(kItems, std::max<std::int64_t>(B, 1));
+  const std::int64_t each = std::max(divide(G, kMost), std::min(divide(G, kFewest), shared));
+  const std::int64_t repeats = H / G;
   std::vector<HeadGroup> groups;
   for (std::int64_t g = 0; g < G; g += each) {
     const std::int64_t end = std::min(G, g + each);
@@ -89,7 +93,8 @@ class Call {
         B_(q.dim(1)),
         K_(q.dim(3)),
         stream_(stream),
-        groups_(head_groups(q.dim(2), k.dim(2), call.slopes)) {
+        groups_(head_groups(q.dim(1), q.dim(2), k.dim(2), call.slopes)),
+        fragment_(cut.fragments().front().length()) {
     way_.method = by_ring(call, cut) ? ContextStateMethod::kRing : ContextStateMethod::kScan;
     way_.dtype = wide_dtype(q.dtype);
     for (const HeadGroup& g : groups_) way_.groups.push_back({B_, g.heads(), K_, K_});
@@ -105,6 +110,17 @@ class Call {
     StateWay way = way_;
     if (direction == Direction::kBackward) std::ranges::reverse(way.owners);
     return way;
+  }
+  /// How many groups of a stretch, the last ones, begin before their state is there: as long as the first group's takes to
+  /// get to this place of the way, about a group's time of one fragment from each place to the next, and one more, so that
+  /// nobody stands still. Chunks that wait are worked on twice, but those of the last groups are few. A scan takes what
+  /// every stretch gives by itself.
+  [[nodiscard]] int groups_that_begin(int slot, int place) const {
+    if (way_.method == ContextStateMethod::kScan || groups() == 1) return groups();
+    if (place == 0) return 0;
+    const std::int64_t length = stretches_[static_cast<std::size_t>(slot)].tokens.length();
+    const auto fragments = static_cast<int>(fragment_ > 0 ? length / fragment_ : 1);
+    return std::min(groups(), (place + fragments) / fragments);
   }
   [[nodiscard]] Piece piece(int group, int slot) const {
     const HeadGroup& g = groups_[static_cast<std::size_t>(group)];
@@ -167,6 +183,7 @@ class Call {
   std::int64_t B_, K_;
   Stream& stream_;
   std::vector<HeadGroup> groups_;
+  std::int64_t fragment_;  // its length
   StateWay way_;
   std::vector<LocalStretch> stretches_;  // of this rank
 };
@@ -245,34 +262,24 @@ struct Backward {
   }
 };
 
-/// How many groups of a stretch, the last ones, begin before their state is there. The first ones' are on their way for
-/// about as long as a group takes, from each stretch to the next; one group more, so that nobody stands still. Chunks that
-/// wait are worked on twice, but those of the last groups are few. A scan takes what every stretch gives by itself.
-int groups_that_begin(const StateWay& way, int place) {
-  const int groups = static_cast<int>(way.groups.size());
-  if (way.method == ContextStateMethod::kScan || groups == 1) return groups;
-  return place == 0 ? 0 : std::min(groups, place + 1);
-}
-
 /// Begins the last groups of each stretch, does the others' work with the state that has arrived meanwhile, and finishes
 /// what has begun. The order depends on sizes alone, and so do the bits.
 template <class Pass>
 void run_pieces(const Call& local, const Pass& pass, Direction direction, comm::Communicator& ranks,
                 Stream& stream) {
-  const StateWay way = local.way(direction);
-  StateExchange exchange(way, ranks, stream);
-  const auto piece = [&](int g, int slot) {
-    return local.piece(g, direction == Direction::kForward ? slot : local.slots() - 1 - slot);
+  StateExchange exchange(local.way(direction), ranks, stream);
+  const auto stretch = [&](int slot) {
+    return direction == Direction::kForward ? slot : local.slots() - 1 - slot;
   };
+  const auto piece = [&](int g, int slot) { return local.piece(g, stretch(slot)); };
   const auto first_begun = [&](int slot) {
-    return local.groups() - groups_that_begin(way, exchange.place(slot));
+    return local.groups() - local.groups_that_begin(stretch(slot), exchange.place(slot));
   };
   for (int slot = 0; slot < local.slots(); ++slot) {
     for (int g = first_begun(slot); g < local.groups(); ++g) {
       Tensor own = local.state(g);
-      const Piece x = piece(g, slot);
-      pass.begin(x, own);
-      exchange.give_own(g, slot, std::move(own), local.kept(g, static_cast<int>(x.slot)));
+      pass.begin(piece(g, slot), own);
+      exchange.give_own(g, slot, std::move(own), local.kept(g, stretch(slot)));
     }
     for (int g = 0; g < first_begun(slot); ++g) {
       Tensor after;

@@ -133,7 +133,7 @@ class NoTime : public comm::CallClock {
   void wait_until(double /*time*/) override {}
 };
 
-/// How often a rank of two calls each kernel, forward and backward, with 8 groups of heads.
+/// How often a rank of two calls each kernel, forward and backward, with 8 heads in 4 groups.
 std::map<std::string, int> kernel_calls(int rank, SequenceCut::Kind kind) {
   std::map<std::string, int> calls;
   Stream stream([&](const KernelWork& work) { ++calls[std::string(work.op)]; });
@@ -157,10 +157,10 @@ TEST(ContextLightningOrderTest, MostHeadsAreWorkedOnOnceWithTheStateThatHasArriv
     int rank, forward, forward_begun, backward, backward_begun;
   };
   for (const Expected& x : {
-           Expected{kContiguous, 0, 8, 0, 6, 2},  // nothing enters the first half
-           Expected{kContiguous, 1, 6, 2, 8, 0},  // nor comes back into the second
-           Expected{kZigzag, 0, 8 + 5, 3, 8 + 5, 3},
-           Expected{kZigzag, 1, 6, 2, 6, 2},  // its two fragments touch
+           Expected{kContiguous, 0, 4, 0, 2, 2},  // nothing enters the first half
+           Expected{kContiguous, 1, 2, 2, 4, 0},  // nor comes back into the second
+           Expected{kZigzag, 0, 4 + 1, 3, 4 + 1, 3},
+           Expected{kZigzag, 1, 3, 1, 3, 1},  // its two fragments touch
        }) {
     auto calls = kernel_calls(x.rank, x.kind);
     EXPECT_EQ(calls["lightning_attention"], x.forward);
