@@ -17,14 +17,15 @@ struct ContextLightningCall {
   TensorView document_start;  // (T_loc, B) int32, in tokens of the whole sequence; or empty
 };
 
-/// Lightning attention over a sequence that is cut among `ranks`; collective. Each rank begins its fragments, the
-/// states travel from fragment to fragment meanwhile, and the chunks on which an incoming state shows are finished with
-/// it. With one rank it is the kernel.
+/// Lightning attention over a sequence that is cut among `ranks`; collective. Heads go in groups, whose states travel from
+/// fragment to fragment while other groups are worked on: most with the state that has arrived meanwhile, the last ones
+/// before it has, but for the chunks on which it shows. With one rank it is the kernel.
 ///
 /// Shapes   q, o (T_loc, B, H, K); k, v (T_loc, B, G, K), this rank's tokens of the cut; incoming (fragments of this rank,
-///          B, H, K, K) wide receives the state before each, which the backward pass needs, or is empty. With one rank
-///          it is not written.
+///          B, H, K, K) wide receives the state before each, which the backward pass needs, or is empty; it is not
+///          written where no other rank's state enters.
 /// Numerics states and their sums in the wide dtype, in a fixed order.
+///          Bits depend on the cut, on the way of the states and on how many heads there are, not on time or threads.
 /// Source   recipe: S_t = lambda S_(t-1) + k^T v is linear in the incoming state; Qin et al. 2024 (Lightning
 ///          Attention-2), Blelloch 1990 (scans).
 void context_lightning(TensorView o, TensorView incoming, TensorView q, TensorView k, TensorView v,

@@ -1,6 +1,5 @@
 #include "parallel/state_exchange.h"
 
-#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -9,41 +8,28 @@
 
 namespace halo::parallel {
 
-StateExchange::StateExchange(const SequenceCut& cut, comm::Communicator& ranks,
-                             ContextStateMethod method, Direction direction, int groups,
-                             Stream& stream)
-    : ranks_(ranks), direction_(direction), stream_(stream), groups_planned_(groups) {
-  groups_.reserve(static_cast<std::size_t>(groups));
-  for (const Fragment& fragment : cut.fragments()) owners_.push_back(fragment.rank);
-  if (direction == Direction::kBackward) std::ranges::reverse(owners_);
-  for (int place = 0; place < static_cast<int>(owners_.size()); ++place)
+StateExchange::StateExchange(StateWay way, comm::Communicator& ranks, Stream& stream)
+    : way_(std::move(way)), ranks_(ranks), stream_(stream) {
+  for (int place = 0; place < static_cast<int>(way_.owners.size()); ++place)
     if (owner(place) == ranks.rank()) places_.push_back(place);
-  if (method == ContextStateMethod::kRing)
+  units_.resize(places_.size() * way_.groups.size());
+  if (way_.method == ContextStateMethod::kRing)
     plan_ring();
   else
     plan_scan();
 }
 
-int StateExchange::fragment_slot(int slot) const {
-  return direction_ == Direction::kForward ? slot : slots() - 1 - slot;
-}
-TensorView StateExchange::own(int g, int slot) {
-  return group(g).own.view().select(0, fragment_slot(slot));
-}
-TensorView StateExchange::kept(int g, int slot) {
-  return group(g).kept.view().select(0, fragment_slot(slot));
-}
-TensorView StateExchange::in(int g, int slot) {
-  return group(g).in.view().select(0, fragment_slot(slot));
+const TensorView& StateExchange::room(int g, int slot) {
+  Tensor& in = unit(g, slot).in;
+  if (in.empty()) in = Tensor(stream_, way_.groups[static_cast<std::size_t>(g)], way_.dtype);
+  return in;
 }
 
-Tensor StateExchange::carried(int g, int slot) {
-  Tensor out(stream_, own(g, slot).shape, own(g, slot).dtype);
-  if (place(slot) == 0)
-    copy(out, own(g, slot), stream_);
-  else
-    kernels::lightning_carry_state(out, in(g, slot), own(g, slot), kept(g, slot), stream_);
-  return out;
+Tensor StateExchange::take_after(int g, int slot) {
+  Unit& x = unit(g, slot);
+  if (!x.after.empty()) return std::move(x.after);
+  if (place(slot) > 0) kernels::lightning_carry_state(x.own, x.in, x.own, x.kept, stream_);
+  return std::move(x.own);
 }
 
 void StateExchange::send(Tensor state, int to) {
@@ -52,104 +38,122 @@ void StateExchange::send(Tensor state, int to) {
   sent_.push_back({std::move(state), std::move(work)});
 }
 
+/// Each group is received and sent on. Where the way turns back, all are received first: the neighbour sends all of a
+/// slot's states before it receives the next slot's.
 void StateExchange::plan_ring() {
-  const int last = static_cast<int>(owners_.size()) - 1;
   for (int slot = 0; slot < slots(); ++slot) {
     const int here = place(slot);
-    for (int g = 0; g < groups_planned_; ++g) {
-      Step step;
-      step.group = g;
-      step.slot = slot;
-      if (here > 0 && owner(here - 1) != ranks_.rank()) {
-        step.post = [this, g, slot, here] {
-          const comm::Message message{owner(here - 1), in(g, slot)};
-          return ranks_.exchange({}, {&message, 1});
-        };
-      }
-      step.then = [this, g, slot, here, last] {
-        if (here == last) return;
-        Tensor out = carried(g, slot);
-        if (owner(here + 1) == ranks_.rank())
-          copy(in(g, slot + 1), out, stream_);
-        else
-          send(std::move(out), owner(here + 1));
-      };
-      steps_.push_back(std::move(step));
+    const bool turns = here > 0 && !is_last(slot) && owner(here - 1) == owner(here + 1);
+    for (int g = 0; g < groups(); ++g) {
+      plan_receive(slot, g);
+      if (!turns) plan_send(slot, g);
     }
+    for (int g = 0; turns && g < groups(); ++g) plan_send(slot, g);
   }
+}
+
+void StateExchange::plan_receive(int slot, int g) {
+  if (place(slot) == 0) return;
+  Step step;
+  step.unit = &unit(g, slot);
+  step.post = [this, g, slot] {
+    const comm::Message message{owner(place(slot) - 1), room(g, slot)};
+    return ranks_.exchange({}, {&message, 1});
+  };
+  step.then = [this, g, slot] { unit(g, slot).arrived = true; };
+  steps_.push_back(std::move(step));
+}
+
+void StateExchange::plan_send(int slot, int g) {
+  if (is_last(slot)) return;
+  Step step;
+  step.unit = &unit(g, slot);
+  step.needs_given = true;
+  step.then = [this, g, slot] { send(take_after(g, slot), owner(place(slot) + 1)); };
+  steps_.push_back(std::move(step));
 }
 
 /// A way of 2P places is two scans of P, the second of which begins with what the first has summed up.
 void StateExchange::plan_scan() {
   for (int slot = 0; slot < slots(); ++slot)
-    for (int g = 0; g < groups_planned_; ++g) plan_scan_rounds(slot, g);
+    for (int g = 0; g < groups(); ++g) plan_scan_rounds(slot, g);
 }
 
 void StateExchange::plan_scan_rounds(int slot, int g) {
   const int P = ranks_.size();
   const int begin = place(slot) / P * P, index = place(slot) - begin;  // of this scan; in it
   const auto rank_at = [this, begin](int i) { return owner(begin + i); };
-  steps_.push_back({g, slot, nullptr, [this, g, slot, index, begin] {
-                      Group& x = group(g);
-                      const bool enters = index == 0 && begin > 0;  // in(g, slot) is here already
-                      x.sums = enters ? carried(g, slot) : Tensor::copy_of(stream_, own(g, slot));
-                      x.sums_kept = Tensor::copy_of(stream_, kept(g, slot));
-                    }});
+  const auto add_step = [this, g, slot](std::function<comm::Work()> post,
+                                        std::function<void()> then) {
+    steps_.push_back({&unit(g, slot), true, std::move(post), std::move(then)});
+  };
+  add_step(nullptr, [this, g, slot, index, begin] {
+    Unit& x = unit(g, slot);
+    const bool enters = index == 0 && begin > 0;  // x.in is here already
+    x.sums_kept = std::move(x.kept);
+    if (enters) kernels::lightning_carry_state(x.own, x.in, x.own, x.sums_kept, stream_);
+    x.sums = std::move(x.own);
+  });
   for (int distance = 1; distance < P; distance *= 2) {
-    auto arrived = std::make_shared<Group>();
-    Step step;
-    step.group = g;
-    step.slot = slot;
-    step.post = [this, g, index, distance, arrived, rank_at, P] {
-      Group& x = group(g);
+    auto received = std::make_shared<std::pair<Tensor, Tensor>>();  // sums, and what they keep
+    const auto post = [this, g, slot, index, distance, received, rank_at, P] {
+      Unit& x = unit(g, slot);
       std::vector<comm::Message> sends, receives;
       if (index + distance < P)
         sends = {{rank_at(index + distance), x.sums}, {rank_at(index + distance), x.sums_kept}};
       if (index >= distance) {
-        arrived->sums = Tensor(stream_, x.sums.view().shape, x.sums.view().dtype);
-        arrived->sums_kept = Tensor(stream_, x.sums_kept.view().shape, x.sums_kept.view().dtype);
-        receives = {{rank_at(index - distance), arrived->sums},
-                    {rank_at(index - distance), arrived->sums_kept}};
+        received->first = Tensor(stream_, x.sums.view().shape, x.sums.view().dtype);
+        received->second = Tensor(stream_, x.sums_kept.view().shape, x.sums_kept.view().dtype);
+        receives = {{rank_at(index - distance), received->first},
+                    {rank_at(index - distance), received->second}};
       }
       return ranks_.exchange(sends, receives);
     };
-    step.then = [this, g, index, distance, arrived] {
+    add_step(post, [this, g, slot, index, distance, received] {
       if (index < distance) return;
-      Group& x = group(g);
-      kernels::lightning_carry_state(x.sums, arrived->sums, x.sums, x.sums_kept, stream_);
-      kernels::multiply(x.sums_kept, x.sums_kept, arrived->sums_kept, stream_);
-      *arrived = {};
-    };
-    steps_.push_back(std::move(step));
+      Unit& x = unit(g, slot);
+      kernels::lightning_carry_state(x.sums, received->first, x.sums, x.sums_kept, stream_);
+      kernels::multiply(x.sums_kept, x.sums_kept, received->second, stream_);
+      *received = {};
+    });
   }
-  Step shift;  // what went in before this fragment is what its neighbour has summed up
-  shift.group = g;
-  shift.slot = slot;
-  shift.post = [this, g, slot, index, rank_at, P] {
+  // What went in before this stretch is what its neighbour has summed up.
+  const auto shift = [this, g, slot, index, rank_at, P] {
     std::vector<comm::Message> sends, receives;
-    if (index + 1 < P) sends.push_back({rank_at(index + 1), group(g).sums});
-    if (index > 0) receives.push_back({rank_at(index - 1), in(g, slot)});
+    if (index + 1 < P) sends.push_back({rank_at(index + 1), unit(g, slot).sums});
+    if (index > 0) receives.push_back({rank_at(index - 1), room(g, slot)});
     return ranks_.exchange(sends, receives);
   };
-  shift.then = [this, g, slot, index, P] {
+  add_step(shift, [this, g, slot, index, P] {
+    unit(g, slot).arrived = true;
     const bool hands_over = index == P - 1 && slot + 1 < slots();  // to the next scan, on this rank
-    if (hands_over) copy(in(g, slot + 1), group(g).sums, stream_);
-  };
-  steps_.push_back(std::move(shift));
+    if (!hands_over) return;
+    unit(g, slot + 1).in = std::move(unit(g, slot).sums);
+    unit(g, slot + 1).arrived = true;
+  });
 }
 
-void StateExchange::start(Tensor own, Tensor kept) {
-  Group x;
-  x.in = Tensor(stream_, own.view().shape, own.view().dtype);
+void StateExchange::give_own(int g, int slot, Tensor own, Tensor kept) {
+  Unit& x = unit(g, slot);
   x.own = std::move(own);
   x.kept = std::move(kept);
-  groups_.push_back(std::move(x));
+  x.given = true;
+  advance();
+}
+
+void StateExchange::give_after(int g, int slot, Tensor after) {
+  Unit& x = unit(g, slot);
+  x.after = std::move(after);
+  x.given = true;
   advance();
 }
 
 bool StateExchange::run_step(bool wait) {
   Step& step = steps_[next_];
-  if (step.group >= static_cast<int>(groups_.size())) return false;
+  if (step.needs_given && !step.unit->given) {
+    HALO_REQUIRE(!wait, "a state is waited for that goes on only after one not handed over");
+    return false;
+  }
   if (!posted_ && step.post) pending_ = step.post();
   posted_ = true;
   if (wait)
@@ -168,26 +172,14 @@ void StateExchange::run(bool wait) {
 }
 
 TensorView StateExchange::arrived(int g, int slot) {
-  require_all_started();
-  const int on_the_way = fragment_slot(slot);  // which is its own inverse
-  const auto there = [&] {
-    if (next_ == steps_.size()) return true;
-    const Step& step = steps_[next_];
-    return std::pair(step.slot, step.group) > std::pair(on_the_way, g);
-  };
-  while (!there()) run_step(/*wait=*/true);
+  Unit& x = unit(g, slot);
+  if (place(slot) > 0)
+    while (!x.arrived) run_step(/*wait=*/true);
   advance();
-  if (place(on_the_way) == 0) return {};
-  return groups_[static_cast<std::size_t>(g)].in.view().select(0, slot);
-}
-
-void StateExchange::require_all_started() const {
-  HALO_REQUIRE(static_cast<int>(groups_.size()) == groups_planned_,
-               str(groups_.size(), " of ", groups_planned_, " groups of states were started"));
+  return place(slot) > 0 ? x.in.view() : TensorView{};
 }
 
 void StateExchange::finish() {
-  require_all_started();
   run(/*wait=*/true);
   for (Sent& sent : sent_) sent.work.wait();
   sent_.clear();

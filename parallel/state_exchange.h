@@ -4,7 +4,6 @@
 
 #include "core/base/tensor.h"
 #include "parallel/comm/communicator.h"
-#include "parallel/sequence_cut.h"
 
 namespace halo::parallel {
 
@@ -12,68 +11,83 @@ namespace halo::parallel {
 /// many ranks, fewer rounds.
 enum class ContextStateMethod : std::uint8_t { kRing, kScan };
 
-/// Carries states through the fragments of a sequence: into each goes in(next) = kept * in + own of the one before it, in
-/// the order of the sequence or against it (gradients); into the first goes nothing. Heads come in groups, so that the
-/// states of one travel while the next is computed.
+/// The way of the states through a sequence. Equal on every rank.
+struct StateWay {
+  std::vector<int>
+      owners;  // the rank that holds each stretch of tokens, in the order in which states go through them
+  ContextStateMethod method =
+      ContextStateMethod::kRing;  // a scan goes through as many stretches on each rank
+  std::vector<Shape>
+      groups;  // (B, heads, K, K): of each group of heads, whose states travel together
+  DType dtype = DType::kFloat32;  // wide
+};
+
+/// Carries states through the stretches of a sequence: into each goes in(next) = kept * in + own of the one before it;
+/// into the first goes nothing. A rank hands over, for each of its stretches (a `slot`, along the way) and each group,
+/// either what the stretch gives by itself, or, having computed with the state that goes in, the state that comes out.
 ///
-/// Collective over the ranks of the cut; every rank starts the same groups in the same order.
+/// Collective over the ranks of the way. A slot's groups travel in their order, after the slot's before: the state of one
+/// is waited for once everything that goes before it has been handed over. By a scan all is handed over before.
 class StateExchange {
  public:
-  enum class Direction : std::uint8_t { kForward, kBackward };
-  StateExchange(const SequenceCut& cut, comm::Communicator& ranks, ContextStateMethod method,
-                Direction direction, int groups, Stream& stream);
+  StateExchange(StateWay way, comm::Communicator& ranks, Stream& stream);
 
-  /// One group's own states, (fragments of this rank, B, heads, K, K) wide in the order of the sequence, and what each
-  /// fragment keeps of the state before it, (fragments, B, heads). Progresses what has been started.
-  void start(Tensor own, Tensor kept);
-  /// Progresses without waiting.
-  void advance() { run(/*wait=*/false); }
-  /// Waits for the state that goes into this rank's fragment `slot`, (B, heads, K, K); empty for the first of all. All
-  /// groups have been started.
+  [[nodiscard]] int slots() const { return static_cast<int>(places_.size()); }
+  /// How many stretches a state goes through before this one.
+  [[nodiscard]] int place(int slot) const { return places_[static_cast<std::size_t>(slot)]; }
+  /// Whether no stretch comes after it.
+  [[nodiscard]] bool is_last(int slot) const { return place(slot) + 1 == std::ssize(way_.owners); }
+
+  /// A stretch's own state and what it keeps of the state before it, (B, heads). Progresses what can go on.
+  void give_own(int group, int slot, Tensor own, Tensor kept);
+  /// The state after a stretch; not for a scan.
+  void give_after(int group, int slot, Tensor after);
+  /// Waits for the state that goes into a stretch, (B, heads, K, K); empty for the first of all.
   [[nodiscard]] TensorView arrived(int group, int slot);
-  /// Waits for the end of every group.
+  /// Waits for the end of every group. All has been handed over.
   void finish();
 
  private:
-  /// What happens in order, as soon as its group has been started and the message before it has arrived.
+  /// One stretch and group of this rank.
+  struct Unit {
+    Tensor in, own, kept, after;
+    Tensor sums, sums_kept;  // scan: of this chain's stretches so far, this one included
+    bool given = false, arrived = false;
+  };
+  /// What happens in order, as soon as the message before it has arrived and, if it needs that, its unit is given.
   struct Step {
-    int group = 0;
-    int slot = 0;
+    Unit* unit = nullptr;
+    bool needs_given = false;
     std::function<comm::Work()> post;  // may be null: nothing to wait for
     std::function<void()> then;
   };
-  struct Group {
-    Tensor own, kept, in;
-    Tensor sums, sums_kept;  // scan: of this chain's fragments so far, this one included
-  };
 
   void plan_ring();
+  void plan_receive(int slot, int group);
+  void plan_send(int slot, int group);
   void plan_scan();
   void plan_scan_rounds(int slot, int group);
-  void require_all_started() const;
+  void advance() { run(/*wait=*/false); }
   void run(bool wait);
-  /// One step, if it has been started and what it waits for has arrived.
+  /// One step, if what it needs is there.
   bool run_step(bool wait);
 
-  [[nodiscard]] int place(int slot) const { return places_[static_cast<std::size_t>(slot)]; }
-  [[nodiscard]] int owner(int place) const { return owners_[static_cast<std::size_t>(place)]; }
-  [[nodiscard]] int slots() const { return static_cast<int>(places_.size()); }
-  [[nodiscard]] int fragment_slot(int slot) const;
-  [[nodiscard]] Group& group(int g) { return groups_[static_cast<std::size_t>(g)]; }
-  [[nodiscard]] TensorView own(int g, int slot);
-  [[nodiscard]] TensorView kept(int g, int slot);
-  [[nodiscard]] TensorView in(int g, int slot);
-  /// The state after this rank's fragment.
-  [[nodiscard]] Tensor carried(int g, int slot);
+  [[nodiscard]] int owner(int place) const { return way_.owners[static_cast<std::size_t>(place)]; }
+  [[nodiscard]] int groups() const { return static_cast<int>(way_.groups.size()); }
+  [[nodiscard]] Unit& unit(int group, int slot) {
+    return units_[static_cast<std::size_t>(slot * groups() + group)];
+  }
+  /// Its incoming state, not yet there.
+  [[nodiscard]] const TensorView& room(int group, int slot);
+  /// The state after a stretch, whose unit loses it, or its own state.
+  [[nodiscard]] Tensor take_after(int group, int slot);
   void send(Tensor state, int to);
 
+  StateWay way_;
   comm::Communicator& ranks_;
-  Direction direction_;
   Stream& stream_;
-  std::vector<int> owners_;  // rank of each place on the way
-  std::vector<int> places_;  // of this rank's fragments, ascending; a slot is an index into it
-  std::vector<Group> groups_;
-  int groups_planned_;
+  std::vector<int> places_;  // of this rank's stretches, ascending; a slot is an index into it
+  std::vector<Unit> units_;
   std::vector<Step> steps_;
   std::size_t next_ = 0;
   bool posted_ = false;

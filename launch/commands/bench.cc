@@ -63,7 +63,7 @@ void run_context(const ContextBenchOptions& options) {
   const ContextMeasurement m = measure_context(options);
   std::cout << std::fixed << std::setprecision(1) << "lightning attention, T=" << options.T
             << ": one rank " << m.one_ms << " ms, " << m.ranks << " ranks " << m.all_ms << " ms, "
-            << std::setprecision(3) << m.ratio() << " of a perfect share (" << m.apart_ratio()
+            << std::setprecision(3) << m.ratio << " of a perfect share (" << m.apart_ratio
             << " without exchange), " << std::setprecision(1) << 100 * m.wait_share << "% waiting, "
             << human_bytes(m.bytes) << " sent by rank 0" << std::endl;
 }

@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "parallel/comm/local_communicator.h"
+#include "parallel/comm/meta_communicator.h"
 #include "tests/parallel/context_case.h"
 
 namespace halo::parallel {
@@ -107,6 +110,65 @@ TEST_P(ContextLightningTest, DocumentsBeginInsideAndOnTheCut) {
     const LightningProblem problem({T, 2, 4, 2, 8}, document_starts(T, 2, begins));
     expect_equal(problem.run(ranks, kind, method),
                  problem.run(1, SequenceCut::Kind::kContiguous, method));
+  }
+}
+
+TEST_P(ContextLightningTest, RepeatsItsBits) {
+  const auto [ranks, kind, method] = GetParam();
+  const LightningProblem problem({fragment_count(ranks, kind) * 70, 1, 8, 8, 8}, {});
+  const LightningResults once = problem.run(ranks, kind, method);
+  for (int i = 0; i < 3; ++i) {  // whoever is first
+    const LightningResults again = problem.run(ranks, kind, method);
+    EXPECT_EQ(again.o, once.o);
+    EXPECT_EQ(again.dq, once.dq);
+    EXPECT_EQ(again.dk, once.dk);
+    EXPECT_EQ(again.dv, once.dv);
+  }
+}
+
+class NoTime : public comm::CallClock {
+ public:
+  double begin(const comm::Call& /*call*/) override { return 0; }
+  [[nodiscard]] double now() const override { return 0; }
+  void wait_until(double /*time*/) override {}
+};
+
+/// How often a rank of two calls each kernel, forward and backward, with 8 heads in 4 groups.
+std::map<std::string, int> kernel_calls(int rank, SequenceCut::Kind kind) {
+  std::map<std::string, int> calls;
+  Stream stream([&](const KernelWork& work) { ++calls[std::string(work.op)]; });
+  NoTime clock;
+  comm::MetaCommunicator world("context", rank, 2, clock);
+  const SequenceCut cut(1 << 14, 2, kind);
+  const std::int64_t T = cut.tokens_per_rank(), H = 8, K = 64;
+  const auto fragments = static_cast<std::int64_t>(cut.of_rank(rank).size());
+  const Tensor x(stream, {T, 1, H, K}, DType::kFloat32);
+  const Tensor incoming(stream, {fragments, 1, H, K, K}, DType::kFloat32);
+  const ContextLightningCall call{ContextStateMethod::kRing, kernels::slopes(8), 0.125, {}};
+  context_lightning(x, incoming, x, x, x, call, cut, world, stream);
+  context_lightning_backward({x, x, x}, x, {x, x, x, incoming}, call, cut, world, stream);
+  return calls;
+}
+
+TEST(ContextLightningOrderTest, MostHeadsAreWorkedOnOnceWithTheStateThatHasArrived) {
+  constexpr auto kZigzag = SequenceCut::Kind::kZigzag, kContiguous = SequenceCut::Kind::kContiguous;
+  struct Expected {
+    SequenceCut::Kind kind;
+    int rank, forward, forward_begun, backward, backward_begun;
+  };
+  for (const Expected& x : {
+           Expected{kContiguous, 0, 4, 0, 2, 2},  // nothing enters the first half
+           Expected{kContiguous, 1, 2, 2, 4, 0},  // nor comes back into the second
+           Expected{kZigzag, 0, 4 + 1, 3, 4 + 1, 3},
+           Expected{kZigzag, 1, 3, 1, 3, 1},  // its two fragments touch
+       }) {
+    auto calls = kernel_calls(x.rank, x.kind);
+    EXPECT_EQ(calls["lightning_attention"], x.forward);
+    EXPECT_EQ(calls["lightning_attention_begin"], x.forward_begun);
+    EXPECT_EQ(calls["lightning_attention_finish"], x.forward_begun);
+    EXPECT_EQ(calls["lightning_attention_backward"], x.backward);
+    EXPECT_EQ(calls["lightning_attention_backward_begin"], x.backward_begun);
+    EXPECT_EQ(calls["lightning_attention_backward_finish"], x.backward_begun);
   }
 }
 
