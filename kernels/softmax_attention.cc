@@ -57,7 +57,7 @@ void softmax_attention(TensorView o, TensorView lse, TensorView q, TensorView k,
 
 void softmax_attention_backward(const AttentionGradients& gradients, TensorView d_o,
                                 const AttentionForward& forward, double scale,
-                                const AttentionMask& mask, Stream& stream, SumOrder order) {
+                                const AttentionMask& mask, Stream& stream) {
   constexpr const char* kOp = "softmax_attention_backward";
   require_inputs(kOp, forward, scale, mask);
   const DType dtype = forward.q.dtype;
@@ -69,7 +69,7 @@ void softmax_attention_backward(const AttentionGradients& gradients, TensorView 
   if (attention_counted(kOp, 5, forward, mask, stream)) return;
   HALO_ON_DEVICE(
       stream, cpu::softmax_attention_backward(gradients, d_o, forward, scale, mask, stream),
-      cuda::softmax_attention_backward(gradients, d_o, forward, scale, mask, order, stream));
+      cuda::softmax_attention_backward(gradients, d_o, forward, scale, mask, stream));
 }
 
 void merge_attention(TensorView o, TensorView lse, TensorView o_part, TensorView lse_part,

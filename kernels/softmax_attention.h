@@ -23,12 +23,9 @@ struct AttentionMask {
 void softmax_attention(TensorView o, TensorView lse, TensorView q, TensorView k, TensorView v,
                        double scale, const AttentionMask& mask, Stream& stream);
 
-/// In which order a GPU sums dq over keys: in one that gives the same bits each time, or in whichever is faster and takes
-/// less memory. The CPU has one order.
-enum class SumOrder : std::uint8_t { kFixed, kAny };
-
 /// Writes dq (as q), dk, dv (as k, v), from do (as o) and what the forward pass had and gave. Probabilities are computed
-/// again from lse. Bits do not depend on the number of threads; a GPU's repeat with SumOrder::kFixed.
+/// again from lse. Bits do not depend on the number of threads; a GPU's repeat
+/// when the stream sums in a fixed order.
 struct AttentionGradients {
   TensorView dq, dk, dv;
 };
@@ -37,8 +34,7 @@ struct AttentionForward {
 };
 void softmax_attention_backward(const AttentionGradients& gradients, TensorView d_o,
                                 const AttentionForward& forward, double scale,
-                                const AttentionMask& mask, Stream& stream,
-                                SumOrder order = SumOrder::kFixed);
+                                const AttentionMask& mask, Stream& stream);
 
 /// Joins attention over two disjoint sets of keys: o and lse become those over both.
 /// Shapes   o, o_part (T, B, H, K); lse, lse_part (T, B, H) wide; -inf marks a row that saw no key. Outer axes of o and
@@ -61,7 +57,7 @@ void softmax_attention(TensorView o, TensorView lse, TensorView q, TensorView k,
                        double scale, const AttentionMask& mask, Stream& stream);
 void softmax_attention_backward(const AttentionGradients& gradients, TensorView d_o,
                                 const AttentionForward& forward, double scale,
-                                const AttentionMask& mask, SumOrder order, Stream& stream);
+                                const AttentionMask& mask, Stream& stream);
 void merge_attention(TensorView o, TensorView lse, TensorView o_part, TensorView lse_part,
                      Stream& stream);
 }  // namespace cuda

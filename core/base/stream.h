@@ -23,6 +23,10 @@ struct KernelWork {
   double bytes = 0;  // of its operands, each once
 };
 
+/// How a GPU sums where it has the choice: in one order, which gives the same bits each time, or in whichever is faster and
+/// takes less memory. The CPU has one order.
+enum class SumOrder : std::uint8_t { kFixed, kAny };
+
 /// A moment in the order of a stream's work, to time what lies between two of them by the clock of the device.
 class StreamMark {
  public:
@@ -129,6 +133,9 @@ class Stream {
   [[nodiscard]] StreamMark mark() const {
     return StreamMark(queue_ == nullptr ? nullptr : queue_->mark());
   }
+  [[nodiscard]] SumOrder sum_order() const { return sum_order_; }
+  void set_sum_order(SumOrder order) { sum_order_ = order; }
+
   /// Waits for all queued work. On the CPU there is none.
   void synchronize() {
     if (queue_ != nullptr) queue_->synchronize();
@@ -137,6 +144,7 @@ class Stream {
  private:
   static constexpr std::int64_t kMinimumWork = 1 << 13;
   Device device_ = Device::kCpu;
+  SumOrder sum_order_ = SumOrder::kFixed;
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<DeviceQueue> queue_;  // of a GPU
   std::shared_ptr<Allocator> allocator_;

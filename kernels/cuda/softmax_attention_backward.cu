@@ -331,8 +331,9 @@ void differentiate(Backward<T> x, Stream& stream) {
 
 void softmax_attention_backward(const AttentionGradients& gradients, TensorView d_o,
                                 const AttentionForward& forward, double scale,
-                                const AttentionMask& mask, SumOrder order, Stream& stream) {
-  if (softmax_attention_backward_by_cudnn(gradients, d_o, forward, scale, mask, order, stream))
+                                const AttentionMask& mask, Stream& stream) {
+  if (softmax_attention_backward_by_cudnn(gradients, d_o, forward, scale, mask, stream.sum_order(),
+                                          stream))
     return;
   const auto& [q, k, v, o, lse] = forward;
   dispatch_cuda_float(q.dtype, [&, &q = q, &k = k, &v = v, &o = o, &lse = lse](auto zero) {

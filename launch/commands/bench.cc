@@ -8,6 +8,7 @@
 #include "launch/bench/step_bench.h"
 #include "launch/commands/bench_kernels.h"
 #include "launch/commands/commands.h"
+#include "launch/jobs/matmul_tables.h"
 
 namespace halo::launch {
 namespace {
@@ -21,6 +22,7 @@ struct Options {
   std::int64_t sequence_length = 512;
   std::int64_t finetune_length = 2048;
   std::string device = "cpu";
+  std::string sum_order = "fixed";
   std::string precision;  // empty: FP32 on a processor, BF16 on a GPU
   bool recompute = false;
 };
@@ -42,6 +44,8 @@ DType bench_dtype(const Options& options) {
 void run_step(const Options& options) {
   const BenchModel model = bench_model(options.model);
   Stream stream = bench_stream(options);
+  stream.set_sum_order(options.sum_order == "any" ? SumOrder::kAny : SumOrder::kFixed);
+  MatmulTables matmul_tables(stream);
   for (const std::string& stage : split(options.stages, ',')) {
     StepBenchOptions step;
     step.stage = stage;
@@ -57,6 +61,7 @@ void run_step(const Options& options) {
               << " GFLOP/s" << std::setprecision(2) << std::setw(7) << m.peak_gib << " GiB peak"
               << std::endl;
   }
+  matmul_tables.save();
 }
 
 void run_context(const ContextBenchOptions& options) {
@@ -107,6 +112,10 @@ void add_bench(Command& program) {
   step.option("--device", options->device, "cpu or cuda").one_of({"cpu", "cuda"}).shows_default();
   step.option("--precision", options->precision, "FP32, or on a GPU BF16, which is its default")
       .one_of({"FP32", "BF16"});
+  step.option("--sum_order", options->sum_order,
+              "fixed, as a deterministic run on a GPU sums, or any, which is faster")
+      .one_of({"fixed", "any"})
+      .shows_default();
   step.option("--threads", options->threads, "Threads; 0: all cores").in_range(0, 4096);
   step.option("--steps", options->steps, "Steps to take the median of")
       .in_range(1, 10000)

@@ -132,7 +132,9 @@ int threads_of_rank(const Config& config, comm::Communicator& world) {
 
 Stream stream_of_rank(const Config& config, comm::Communicator& world) {
   if (config.device() != proto::CUDA) return Stream(threads_of_rank(config, world));
-  return make_cuda_stream(place_on_host(world) % cuda_device_count());
+  Stream stream = make_cuda_stream(place_on_host(world) % cuda_device_count());
+  if (!config.deterministic()) stream.set_sum_order(SumOrder::kAny);
+  return stream;
 }
 
 }  // namespace halo::launch

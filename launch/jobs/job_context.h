@@ -6,6 +6,7 @@
 #include "core/base/stream.h"
 #include "launch/config.h"
 #include "launch/jobs/job_folder.h"
+#include "launch/jobs/matmul_tables.h"
 #include "parallel/device_mesh.h"
 
 namespace halo::launch {
@@ -17,7 +18,8 @@ struct JobContext {
   int index;  // of job in config
   const parallel::DeviceMesh& mesh;
   Stream& stream;
-  const std::atomic<bool>& stop;  // a signal asked this process to end
+  const std::atomic<bool>& stop;          // a signal asked this process to end
+  MatmulTables* matmul_tables = nullptr;  // saved with each checkpoint
 
   [[nodiscard]] comm::Communicator& world() const { return mesh.world(); }
   [[nodiscard]] bool is_first_rank() const { return world().rank() == 0; }

@@ -39,8 +39,8 @@ void write(const fs::path& file, const std::string& text) {
 
 }  // namespace
 
-MatmulTables::MatmulTables(const fs::path& run, int rank, bool deterministic, Stream& stream)
-    : finds_fastest_(!deterministic), stream_(stream) {
+MatmulTables::MatmulTables(const fs::path& run, int rank, Stream& stream)
+    : finds_fastest_(stream.sum_order() == SumOrder::kAny), stream_(stream) {
   if (stream.device() != Device::kCuda) return;
   const fs::path folder = run / "products";
   own_ = folder / str("rank_", rank, ".txt");
@@ -48,7 +48,7 @@ MatmulTables::MatmulTables(const fs::path& run, int rank, bool deterministic, St
   for (const fs::path& file : tables_in(folder)) load(file);
   load(user_file());
   kernels::choose_matmuls(
-      stream, deterministic ? kernels::MatmulChoice::kKnown : kernels::MatmulChoice::kFastest);
+      stream, finds_fastest_ ? kernels::MatmulChoice::kFastest : kernels::MatmulChoice::kKnown);
 }
 
 MatmulTables::MatmulTables(Stream& stream) : finds_fastest_(true), stream_(stream) {

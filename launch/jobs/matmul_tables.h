@@ -10,9 +10,9 @@ namespace halo::launch {
 /// reads again when it goes on, and the user's, of what was found fastest on this machine. Nothing on the CPU.
 class MatmulTables {
  public:
-  /// Loads the run's tables, then the user's. Otherwise `deterministic` takes the library's first algorithm for a product,
-  /// the same each time; without it the fastest is looked for. A damaged file is passed over with a warning.
-  MatmulTables(const std::filesystem::path& run, int rank, bool deterministic, Stream& stream);
+  /// Loads the run's tables, then the user's. For other products a stream of fixed sums takes the library's first algorithm,
+  /// the same each time, and another one looks for the fastest. A damaged file is passed over with a warning.
+  MatmulTables(const std::filesystem::path& run, int rank, Stream& stream);
   /// The user's alone, to be added to: for measurements.
   explicit MatmulTables(Stream& stream);
 

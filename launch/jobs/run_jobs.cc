@@ -146,12 +146,15 @@ bool run_jobs(const Config& config, comm::Communicator& world, const std::atomic
   comm::StagedCommunicator staged(world, stream);
   comm::Communicator& ranks =
       stream.device() == Device::kCuda ? static_cast<comm::Communicator&>(staged) : world;
+  MatmulTables matmul_tables(config.output(), world.rank(), stream);
   for (const int i : order) {
     const proto::Job& job = config.job(i);
     if (agreed(has_ended(config, job), world)) continue;
     const parallel::DeviceMesh mesh(ranks, layout_of(job, world.size()));
-    const JobContext context{config, job, i, mesh, stream, stop};
-    if (context.stop_agreed() || run_job(context) == JobOutcome::kStopped) {
+    const JobContext context{config, job, i, mesh, stream, stop, &matmul_tables};
+    const bool stopped = context.stop_agreed() || run_job(context) == JobOutcome::kStopped;
+    matmul_tables.save();
+    if (stopped) {
       say_stopped(context);
       return false;
     }
