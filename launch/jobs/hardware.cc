@@ -15,6 +15,7 @@
 #include "core/base/tensor.h"
 #include "kernels/matmul.h"
 #include "launch/jobs/device_peaks.h"
+#include "parallel/comm/device_communicator.h"
 
 namespace halo::launch {
 namespace {
@@ -133,6 +134,26 @@ int threads_of_rank(const Config& config, comm::Communicator& world) {
 Stream stream_of_rank(const Config& config, comm::Communicator& world) {
   if (config.device() != proto::CUDA) return Stream(threads_of_rank(config, world));
   return make_cuda_stream(place_on_host(world) % cuda_device_count());
+}
+
+std::unique_ptr<comm::Communicator> device_ranks(const Config& config, comm::Communicator& world,
+                                                 Stream& stream) {
+  if (stream.device() != Device::kCuda) return nullptr;
+  const auto transport = [&] {
+    switch (config.comm_backend()) {
+      case proto::CommBackend::NCCL:
+        return comm::DeviceTransport::kNccl;
+      case proto::CommBackend::MPI:
+        return comm::DeviceTransport::kMpi;
+      default:
+        return comm::DeviceTransport::kAuto;
+    }
+  }();
+  try {
+    return comm::make_device_communicator(world, stream, transport, config.deterministic());
+  } catch (const InputError& error) {
+    throw InputError(str("comm_backend: NCCL: ", error.what()));
+  }
 }
 
 }  // namespace halo::launch
