@@ -40,4 +40,16 @@ if(HALO_CUDA)
     message(STATUS "Softmax attention without cuDNN, slower: not found are cuDNN or its front end "
                    "(launch/install_dependencies.sh --cuda)")
   endif()
+  # NCCL, of the toolkit or of the system: without it data between GPUs goes through host memory.
+  find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+  find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR} ${CUDAToolkit_LIBRARY_ROOT} PATH_SUFFIXES lib lib64)
+  if(NCCL_INCLUDE_DIR AND NCCL_LIBRARY)
+    set(HALO_NCCL ON)
+    add_library(halo_nccl INTERFACE)
+    target_include_directories(halo_nccl SYSTEM INTERFACE ${NCCL_INCLUDE_DIR})
+    target_link_libraries(halo_nccl INTERFACE ${NCCL_LIBRARY} CUDA::cudart)
+  else()
+    message(WARNING "NCCL was not found (nccl.h: ${NCCL_INCLUDE_DIR}, libnccl: ${NCCL_LIBRARY}): "
+                    "data between GPUs will go through host memory")
+  endif()
 endif()

@@ -200,6 +200,7 @@ void resolve_first_samples(Config& config, const std::map<std::string, Config>& 
 constexpr std::string_view kMayChange[] = {"Config.output",
                                            "Config.device",
                                            "Config.threads",
+                                           "Config.comm_backend",
                                            "Config.deterministic",
                                            "Config.layout",
                                            "Config.monitor",

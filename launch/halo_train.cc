@@ -18,6 +18,7 @@
 #include "launch/jobs/run_jobs.h"
 #include "launch/program.h"
 #include "parallel/comm/mpi_communicator.h"
+#include "parallel/comm/nccl_communicator.h"
 
 namespace {
 
@@ -138,6 +139,7 @@ bool first_rank_reports(comm::Communicator& world) {
 }
 
 int run_on(comm::MpiSession& session, const Options& options) {
+  if (session.size() > 1) comm::set_cuda_environment();
   const auto world = session.world();
   const std::string name =
       world->size() == 1 ? "halo_train" : str("halo_train: rank ", world->rank());

@@ -1,4 +1,6 @@
 #pragma once
+#include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <typeindex>
@@ -31,11 +33,16 @@ class DeviceQueue {
   /// Memory of the GPU, used in the order of this queue.
   [[nodiscard]] virtual std::shared_ptr<Allocator> make_allocator() = 0;
   virtual void synchronize() = 0;
+  /// Whatever waits on the host for this queue calls `poll` while it waits, and ends with what that throws: of work that
+  /// needs other ranks, which may be gone. Null: nothing is called.
+  void watch(std::function<void()> poll) { poll_ = std::move(poll); }
   /// Between views of equal shape and dtype, of which one may lie in host memory: that one is then dense, and read or
   /// written when the call returns. Small ones to the GPU do not wait for what is queued.
   virtual void copy(const TensorView& to, const TensorView& from) = 0;
   virtual void fill_zero(const TensorView& to) = 0;  // dense
   [[nodiscard]] virtual std::unique_ptr<DeviceMark> mark() = 0;
+  /// Of the GPU: the same for whoever sees it, in any process, and for no other one.
+  [[nodiscard]] virtual std::uint64_t device_identity() const = 0;
   /// What the kernels' bodies need: a cudaStream_t.
   [[nodiscard]] virtual void* native() const = 0;
   /// The GPU's number in this process.
@@ -53,8 +60,10 @@ class DeviceQueue {
  protected:
   /// To be called first by destructors: what is kept may use the queue.
   void drop_kept() noexcept { kept_.clear(); }
+  [[nodiscard]] const std::function<void()>& watcher() const { return poll_; }
 
  private:
+  std::function<void()> poll_;
   std::map<std::type_index, std::shared_ptr<void>> kept_;
 };
 

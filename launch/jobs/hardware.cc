@@ -15,6 +15,7 @@
 #include "core/base/tensor.h"
 #include "kernels/matmul.h"
 #include "launch/jobs/device_peaks.h"
+#include "parallel/comm/device_communicator.h"
 
 namespace halo::launch {
 namespace {
@@ -135,6 +136,26 @@ Stream stream_of_rank(const Config& config, comm::Communicator& world) {
   Stream stream = make_cuda_stream(place_on_host(world) % cuda_device_count());
   if (!config.deterministic()) stream.set_sum_order(SumOrder::kAny);
   return stream;
+}
+
+std::unique_ptr<comm::Communicator> device_ranks(const Config& config, comm::Communicator& world,
+                                                 Stream& stream) {
+  if (stream.device() != Device::kCuda) return nullptr;
+  const auto transport = [&] {
+    switch (config.comm_backend()) {
+      case proto::CommBackend::NCCL:
+        return comm::DeviceTransport::kNccl;
+      case proto::CommBackend::MPI:
+        return comm::DeviceTransport::kMpi;
+      default:
+        return comm::DeviceTransport::kAuto;
+    }
+  }();
+  try {
+    return comm::make_device_communicator(world, stream, transport, config.deterministic());
+  } catch (const InputError& error) {
+    throw InputError(str("comm_backend: NCCL: ", error.what()));
+  }
 }
 
 }  // namespace halo::launch

@@ -1,4 +1,6 @@
 #pragma once
+#include <memory>
+
 #include "core/base/stream.h"
 #include "launch/jobs/job_context.h"
 
@@ -13,5 +15,10 @@ namespace halo::launch {
 [[nodiscard]] int threads_of_rank(const Config& config, comm::Communicator& world);
 /// What this rank computes on: its threads, or one of this host's GPUs, which its ranks take in turn. Collective.
 [[nodiscard]] Stream stream_of_rank(const Config& config, comm::Communicator& world);
+/// The ranks of `world` with what carries the memory that they compute on; null when that is `world` itself, on the CPU.
+/// Collective; both must outlive it. Throws InputError, on every rank, for NCCL where it cannot be had.
+[[nodiscard]] std::unique_ptr<comm::Communicator> device_ranks(const Config& config,
+                                                               comm::Communicator& world,
+                                                               Stream& stream);
 
 }  // namespace halo::launch

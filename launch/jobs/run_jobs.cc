@@ -11,7 +11,6 @@
 #include "launch/jobs/job_context.h"
 #include "launch/jobs/output_lock.h"
 #include "launch/jobs/run_checks.h"
-#include "parallel/comm/staged_communicator.h"
 
 namespace halo::launch {
 namespace {
@@ -143,9 +142,8 @@ bool run_jobs(const Config& config, comm::Communicator& world, const std::atomic
     refuse_changes(config, i);  // another run may have begun before the lock
   if (world.rank() == 0) warn_of_older_results(config, order);
   Stream stream = stream_of_rank(config, world);
-  comm::StagedCommunicator staged(world, stream);
-  comm::Communicator& ranks =
-      stream.device() == Device::kCuda ? static_cast<comm::Communicator&>(staged) : world;
+  const std::unique_ptr<comm::Communicator> between_gpus = device_ranks(config, world, stream);
+  comm::Communicator& ranks = between_gpus != nullptr ? *between_gpus : world;
   MatmulTables matmul_tables(config.output(), world.rank(), stream);
   for (const int i : order) {
     const proto::Job& job = config.job(i);

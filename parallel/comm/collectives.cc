@@ -16,10 +16,6 @@ constexpr std::size_t kSmallestPiece = 16 << 10;
 
 std::size_t index(int i) { return static_cast<std::size_t>(i); }
 
-Bytes bytes_of(const Tensor& tensor) {
-  return {static_cast<std::byte*>(tensor.view().data), tensor.view().bytes()};
-}
-
 Tensor staging_of(const Channel& channel, std::size_t bytes) {
   return {*channel.stream, {static_cast<std::int64_t>(bytes)}, DType::kUint8};
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/base/tensor.h"
+#include "parallel/comm/buffers.h"
 #include "parallel/comm/operation.h"
 #include "parallel/comm/reduce.h"
 
@@ -43,9 +44,6 @@ struct Channel {
   void send(Pending& pending, int to, std::span<const std::byte> bytes) const;
   void receive(Pending& pending, int from, std::span<std::byte> bytes) const;
 };
-
-using Bytes = std::span<std::byte>;
-using ConstBytes = std::span<const std::byte>;
 
 /// The algorithms, for two ranks and more. Buffers outlive the operation, or its destruction.
 /// Each rank sends its block straight to every other.

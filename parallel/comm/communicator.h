@@ -11,6 +11,8 @@
 
 namespace halo::comm {
 
+struct CallLog;
+
 enum class ReduceOp : std::uint8_t { kSum, kMax };
 
 /// A peer died, aborted or did not answer before the deadline. After it the communicator is only good for abort().
@@ -57,8 +59,10 @@ struct Message {
 ///
 /// Every member makes the same collective calls in the same order; one thread a rank issues them. Buffers are
 /// contiguous, of any dtype, and may be empty; reductions take float64, float32, bfloat16 (summed in float32 and rounded
-/// once), int64 and int32. Sums run in rank order, so that one layout gives the same bits each time, and the same ones on each rank; a NaN wins a maximum.
-/// Wrong arguments throw Error from the call itself, failures PeerFailed from Work::wait or test.
+/// once), int64 and int32. Sums run in rank order, so that one layout gives the same bits each time, and the same ones
+/// on each rank; a NaN wins a maximum.
+/// Wrong arguments throw Error from the call itself, failures PeerFailed from Work::wait or test. What NCCL does otherwise,
+/// nccl_communicator.h says.
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -92,6 +96,9 @@ class Communicator {
   /// A communicator of this rank alone for the memory that this one takes. Made by no one else's help, and its calls end at
   /// once.
   [[nodiscard]] virtual std::unique_ptr<Communicator> alone(std::string name) const;
+  /// Lets every operation of this rank go on. Throws PeerFailed when this communicator, or one that it was split from,
+  /// has failed.
+  virtual void check() = 0;
   /// Tells every peer that waits, now or later, in this communicator or in one split from it, to throw PeerFailed with
   /// `reason`. Communicators that this one was split from go on.
   virtual void abort(const std::string& reason) noexcept = 0;
@@ -103,6 +110,8 @@ class Communicator {
   /// This rank's last 256 calls on this communicator and all that share its origin, oldest first, a line each:
   /// op, communicator, bytes, step, micro-batch, done, waiting or failed. Any thread may ask.
   [[nodiscard]] virtual std::string recent_calls() const = 0;
+  /// What all of that is kept in, for a communicator built on this one; null: nothing is.
+  [[nodiscard]] virtual CallLog* log() noexcept { return nullptr; }
 };
 
 struct CommunicatorOptions {

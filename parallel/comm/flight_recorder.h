@@ -37,4 +37,11 @@ class FlightRecorder {
   std::int64_t next_ = 0;
 };
 
+/// What the communicators of one origin share.
+struct CallLog {
+  FlightRecorder recorder;
+  CallObserver* observer = nullptr;
+  CallContext context;
+};
+
 }  // namespace halo::comm

@@ -39,6 +39,7 @@ class MetaCommunicator final : public Communicator {
   std::unique_ptr<Communicator> split(int color, int key, std::string name) override;
   /// Some of the ranks, of which this one is `rank`.
   [[nodiscard]] std::unique_ptr<Communicator> part(std::string name, int rank, int size) const;
+  void check() override {}
   void abort(const std::string& /*reason*/) noexcept override {}
   void set_context(const CallContext& /*context*/) override {}
   void observe(CallObserver* /*observer*/) override {}  // the clock sees all

@@ -58,7 +58,7 @@ Work ProgressEngine::start(std::shared_ptr<const Scope> scope, Call call, std::i
   running->scope = std::move(scope);
   running->call = call;
   running->sequence = sequence;
-  running->record = recorder_.begin(std::move(call));
+  running->record = log_.recorder.begin(std::move(call));
   running->begin = steady_seconds();
   running->profiled.start([&] { return str(running->call.op, ' ', running->call.communicator); });
   running->operation = std::make_unique<Operation>(std::move(operation));
@@ -82,13 +82,13 @@ bool ProgressEngine::step(Running& running) {
   }
   running.operation.reset();
   running.profiled.end();
-  if (running.done && observer_ != nullptr) {
+  if (running.done && log_.observer != nullptr) {
     const double end = steady_seconds();
     const double waited = running.wait_begin < 0 ? 0 : end - running.wait_begin;
-    observer_->on_call({running.call, running.begin, end, waited});
+    log_.observer->on_call({running.call, running.begin, end, waited});
   }
-  recorder_.finish(running.record,
-                   running.done ? FlightRecorder::State::kDone : FlightRecorder::State::kFailed);
+  log_.recorder.finish(
+      running.record, running.done ? FlightRecorder::State::kDone : FlightRecorder::State::kFailed);
   return true;
 }
 
@@ -118,11 +118,17 @@ void ProgressEngine::wait(Running& running) {
   }
 }
 
+void ProgressEngine::check(const Scope& scope) {
+  progress();
+  poll_abort();
+  require_alive(scope);
+}
+
 void ProgressEngine::withdraw(Running& running) noexcept {
   std::erase_if(active_, [&](const auto& other) { return other.get() == &running; });
   if (running.operation == nullptr) return;
   running.operation.reset();
-  recorder_.finish(running.record, FlightRecorder::State::kFailed);
+  log_.recorder.finish(running.record, FlightRecorder::State::kFailed);
   try {
     fail(*running.scope, transport_->rank(),
          str(to_string(running.call), ": given up before it was done"));
@@ -155,10 +161,14 @@ void ProgressEngine::poll_abort() {
 
 void ProgressEngine::require_alive(const Running& running) const {
   if (running.failure) std::rethrow_exception(running.failure);
-  for (const int id : running.scope->lineage) {
+  require_alive(*running.scope);
+}
+
+void ProgressEngine::require_alive(const Scope& scope) const {
+  for (const int id : scope.lineage) {
     const auto found = failed_.find(id);
     if (found == failed_.end()) continue;
-    const int rank = running.scope->member_of_world_rank(found->second.world_rank);
+    const int rank = scope.member_of_world_rank(found->second.world_rank);
     throw PeerFailed(rank, found->second.reason);
   }
 }

@@ -33,9 +33,7 @@ class ProgressEngine : public std::enable_shared_from_this<ProgressEngine> {
   };
 
   [[nodiscard]] Transport& transport() { return *transport_; }
-  [[nodiscard]] FlightRecorder& recorder() { return recorder_; }
-  [[nodiscard]] CallContext& context() { return context_; }
-  void observe(CallObserver* observer) { observer_ = observer; }
+  [[nodiscard]] CallLog& log() { return log_; }
 
   /// A channel for collective number `sequence` of the scope, or for messages outside of collectives (-1).
   [[nodiscard]] Channel channel(const std::shared_ptr<const Scope>& scope, std::int64_t sequence);
@@ -46,6 +44,8 @@ class ProgressEngine : public std::enable_shared_from_this<ProgressEngine> {
   /// Progresses everything; true when `running` is done. Throws PeerFailed.
   bool test(Running& running);
   void wait(Running& running);
+  /// Progresses everything. Throws PeerFailed when the scope has failed.
+  void check(const Scope& scope);
   /// Forgets an unfinished operation; its scope counts as failed.
   void withdraw(Running& running) noexcept;
 
@@ -66,15 +66,14 @@ class ProgressEngine : public std::enable_shared_from_this<ProgressEngine> {
   bool step(Running& running);  // true when it ended
   void poll_abort();
   void require_alive(const Running& running) const;
+  void require_alive(const Scope& scope) const;
   void fail(const Scope& scope, int world_rank, const std::string& reason);
   [[noreturn]] void miss_deadline(const Running& running);
 
   std::unique_ptr<Transport> transport_;
   CommunicatorOptions options_;
   Stream stream_{1};
-  FlightRecorder recorder_;
-  CallObserver* observer_ = nullptr;
-  CallContext context_;
+  CallLog log_;
   std::vector<std::shared_ptr<Running>> active_;  // in the order they were started
   std::map<int, Failure> failed_;                 // by scope id; the first failure of each
   int next_scope_ = 1;

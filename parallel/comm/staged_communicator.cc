@@ -128,13 +128,11 @@ Work StagedCommunicator::exchange(std::span<const Message> sends,
 }
 
 std::unique_ptr<Communicator> StagedCommunicator::split(int color, int key, std::string name) {
-  return std::unique_ptr<Communicator>(
-      new StagedCommunicator(host_->split(color, key, std::move(name)), gpu_));
+  return std::make_unique<StagedCommunicator>(host_->split(color, key, std::move(name)), gpu_);
 }
 
 std::unique_ptr<Communicator> StagedCommunicator::alone(std::string name) const {
-  return std::unique_ptr<Communicator>(
-      new StagedCommunicator(make_self_communicator(std::move(name)), gpu_));
+  return std::make_unique<StagedCommunicator>(make_self_communicator(std::move(name)), gpu_);
 }
 
 }  // namespace halo::comm

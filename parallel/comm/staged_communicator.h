@@ -15,6 +15,9 @@ class StagedCommunicator final : public Communicator {
  public:
   /// Both must outlive it.
   StagedCommunicator(Communicator& host, Stream& gpu) : host_(&host), gpu_(gpu) {}
+  /// The stream must outlive it.
+  StagedCommunicator(std::unique_ptr<Communicator> host, Stream& gpu)
+      : owned_(std::move(host)), host_(owned_.get()), gpu_(gpu) {}
 
   [[nodiscard]] int rank() const noexcept override { return host_->rank(); }
   [[nodiscard]] int size() const noexcept override { return host_->size(); }
@@ -32,15 +35,14 @@ class StagedCommunicator final : public Communicator {
 
   [[nodiscard]] std::unique_ptr<Communicator> split(int color, int key, std::string name) override;
   [[nodiscard]] std::unique_ptr<Communicator> alone(std::string name) const override;
+  void check() override { host_->check(); }
   void abort(const std::string& reason) noexcept override { host_->abort(reason); }
   void set_context(const CallContext& context) override { host_->set_context(context); }
   void observe(CallObserver* observer) override { host_->observe(observer); }
   [[nodiscard]] std::string recent_calls() const override { return host_->recent_calls(); }
+  [[nodiscard]] CallLog* log() noexcept override { return host_->log(); }
 
  private:
-  StagedCommunicator(std::unique_ptr<Communicator> host, Stream& gpu)
-      : owned_(std::move(host)), host_(owned_.get()), gpu_(gpu) {}
-
   [[nodiscard]] Work keep(const TensorView& out, const TensorView& in);
   /// Host memory for a buffer, with its values or without.
   [[nodiscard]] Tensor down(const TensorView& buffer);

@@ -10,53 +10,23 @@
 #include <utility>
 #include <vector>
 
+#include "parallel/comm/buffers.h"
+
 namespace halo::comm {
 namespace {
 
 constexpr std::size_t kLongestMessage = std::size_t{1} << 30;  // MPI counts in int
 
-Bytes bytes_of(const TensorView& view) {
-  return {static_cast<std::byte*>(view.data), view.bytes()};
-}
-
 void require_host_buffer(const TensorView& buffer, std::string_view op) {
   HALO_REQUIRE(buffer.device == Device::kCpu, str(op, " of device memory"));
-  HALO_REQUIRE(buffer.contiguous(), str(op, " of a view that is not contiguous"));
-  HALO_REQUIRE(buffer.data != nullptr || buffer.size() == 0, str(op, " of no memory"));
+  require_dense(buffer, op);
 }
 
-/// The blocks of `whole` by `counts`, checked against them and against `part`, the block of `rank`.
-std::vector<Bytes> blocks_of(const TensorView& whole, const TensorView& part,
-                             std::span<const std::int64_t> counts, const Scope& scope,
-                             std::string_view op) {
+std::vector<Bytes> host_blocks(const TensorView& whole, const TensorView& part,
+                               std::span<const std::int64_t> counts, const Scope& scope,
+                               std::string_view op) {
   require_host_buffer(whole, op);
-  require_host_buffer(part, op);
-  HALO_REQUIRE(counts.size() == scope.members.size(),
-               str(op, ": ", counts.size(), " counts for ", scope.size(), " ranks"));
-  HALO_REQUIRE(whole.dtype == part.dtype,
-               str(op, " from ", dtype_name(whole.dtype), " and ", dtype_name(part.dtype)));
-  const std::int64_t own = counts[static_cast<std::size_t>(scope.rank)];
-  HALO_REQUIRE(part.size() == own,
-               str(op, ": a part of ", part.size(), " elements for a count of ", own));
-  std::vector<Bytes> blocks;
-  Bytes rest = bytes_of(whole);
-  for (const std::int64_t count : counts) {
-    const std::size_t element = dtype_size(whole.dtype);
-    HALO_REQUIRE(count >= 0 && static_cast<std::size_t>(count) <= rest.size() / element,
-                 str(op, ": the counts do not fit ", whole.size(), " elements"));
-    blocks.push_back(rest.first(static_cast<std::size_t>(count) * element));
-    rest = rest.subspan(blocks.back().size());
-  }
-  HALO_REQUIRE(rest.empty(),
-               str(op, ": the counts leave ", rest.size(), " of ", whole.bytes(), " bytes over"));
-  const Bytes partial = bytes_of(part);
-  const Bytes all = bytes_of(whole);
-  HALO_REQUIRE(partial.empty() ||
-                   partial.data() == blocks[static_cast<std::size_t>(scope.rank)].data() ||
-                   std::less_equal<>()(partial.data() + partial.size(), all.data()) ||
-                   std::less_equal<>()(all.data() + all.size(), partial.data()),
-               str(op, ": the part overlaps another block of the whole"));
-  return blocks;
+  return blocks_of(whole, part, counts, scope.rank, scope.size(), op);
 }
 
 void copy_bytes(Bytes to, ConstBytes from) {
@@ -84,7 +54,7 @@ class TransportCommunicator final : public Communicator {
   Work reduce_scatter(TensorView out, TensorView in, std::span<const std::int64_t> counts,
                       ReduceOp op) override {
     require_reducible(in.dtype);
-    const std::vector<Bytes> blocks = blocks_of(in, out, counts, *scope_, "reduce_scatter");
+    const std::vector<Bytes> blocks = host_blocks(in, out, counts, *scope_, "reduce_scatter");
     if (size() == 1) {
       copy_bytes(bytes_of(out), blocks[0]);
       return done("reduce_scatter", in.bytes());
@@ -96,7 +66,7 @@ class TransportCommunicator final : public Communicator {
   }
 
   Work all_gather(TensorView out, TensorView in, std::span<const std::int64_t> counts) override {
-    std::vector<Bytes> blocks = blocks_of(out, in, counts, *scope_, "all_gather");
+    std::vector<Bytes> blocks = host_blocks(out, in, counts, *scope_, "all_gather");
     copy_bytes(blocks[static_cast<std::size_t>(rank())], bytes_of(in));
     if (size() == 1) return done("all_gather", out.bytes());
     return start("all_gather", out.bytes(), [&](Channel channel) {
@@ -106,7 +76,7 @@ class TransportCommunicator final : public Communicator {
 
   Work broadcast(TensorView buffer, int root) override {
     require_host_buffer(buffer, "broadcast");
-    require_peer(root, "broadcast");
+    require_peer(root, size(), "broadcast");
     if (size() == 1) return done("broadcast", buffer.bytes());
     return start("broadcast", buffer.bytes(), [&](Channel channel) {
       return comm::broadcast(std::move(channel), bytes_of(buffer), root);
@@ -118,7 +88,7 @@ class TransportCommunicator final : public Communicator {
     const auto checked = [&](std::span<const Message> messages, std::vector<int>& peers) {
       std::vector<PeerBytes> result;
       for (const Message& message : messages) {
-        require_peer(message.peer, "exchange");
+        require_peer(message.peer, size(), "exchange");
         require_host_buffer(message.buffer, "exchange");
         result.push_back({message.peer, bytes_of(message.buffer)});
         peers.push_back(message.peer);
@@ -149,19 +119,18 @@ class TransportCommunicator final : public Communicator {
     }
   }
 
-  void set_context(const CallContext& context) override { engine_->context() = context; }
-  void observe(CallObserver* observer) override { engine_->observe(observer); }
-  [[nodiscard]] std::string recent_calls() const override { return engine_->recorder().text(); }
+  void check() override { engine_->check(*scope_); }
+  void set_context(const CallContext& context) override { engine_->log().context = context; }
+  void observe(CallObserver* observer) override { engine_->log().observer = observer; }
+  [[nodiscard]] std::string recent_calls() const override { return engine_->log().recorder.text(); }
+  [[nodiscard]] CallLog* log() noexcept override { return &engine_->log(); }
 
  private:
-  void require_peer(int peer, std::string_view op) const {
-    HALO_REQUIRE(0 <= peer && peer < size(), str(op, " with rank ", peer, " of ", size()));
-  }
   [[nodiscard]] Call call(std::string_view op, std::size_t bytes) const {
-    return {op, scope_->name, size(), bytes, 0, {}, {}, engine_->context()};
+    return {op, scope_->name, size(), bytes, 0, {}, {}, engine_->log().context};
   }
   Work done(std::string_view op, std::size_t bytes) {
-    FlightRecorder& recorder = engine_->recorder();
+    FlightRecorder& recorder = engine_->log().recorder;
     recorder.finish(recorder.begin(call(op, bytes)), FlightRecorder::State::kDone);
     return Work();
   }

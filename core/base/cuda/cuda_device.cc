@@ -66,25 +66,21 @@ class CudaAllocator final : public CachingAllocator {
   int device_;
 };
 
-struct EventTraits {
-  using Raw = cudaEvent_t;
-  static constexpr Raw kNull = nullptr;
-  static void close(Raw event) noexcept { static_cast<void>(cudaEventDestroy(event)); }
-};
-
 /// Page-locked memory through which small copies go to the GPU without a wait: two halves that are filled by turns, each
 /// once the copies from it are done.
 class Staging {
  public:
   static constexpr std::size_t kLargest = std::size_t{1} << 20;
 
-  void copy(void* to, const void* from, std::size_t bytes, cudaStream_t stream) {
+  /// Waits by wait(event) where it must.
+  template <class Wait>
+  void copy(void* to, const void* from, std::size_t bytes, cudaStream_t stream, Wait&& wait) {
     if (memory_ == nullptr) open();
     if (used_ + bytes > kHalf) {
       HALO_CUDA_CHECK(cudaEventRecord(done_[half_].get(), stream));
       half_ = 1 - half_;
       used_ = 0;
-      HALO_CUDA_CHECK(cudaEventSynchronize(done_[half_].get()));
+      wait(done_[half_].get());
     }
     std::byte* const at = memory_.get() + half_ * kHalf + used_;
     std::memcpy(at, from, bytes);
@@ -130,14 +126,20 @@ class CudaQueue final : public DeviceQueue {
   [[nodiscard]] std::shared_ptr<Allocator> make_allocator() override {
     return std::make_shared<CudaAllocator>(device_);
   }
-  void synchronize() override { HALO_CUDA_CHECK(cudaStreamSynchronize(stream_.get())); }
+  void synchronize() override {
+    if (watcher()) return watched([this] { return cudaStreamQuery(stream_.get()); });
+    HALO_CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
+  }
 
   void copy(const TensorView& to, const TensorView& from) override {
     if (to.size() == 0) return;
     if (to.contiguous() && from.contiguous()) {
       const bool up = to.device == Device::kCuda && from.device == Device::kCpu;
       if (up && to.bytes() <= Staging::kLargest)
-        return staging_.copy(to.data, from.data, to.bytes(), stream_.get());
+        return staging_.copy(to.data, from.data, to.bytes(), stream_.get(),
+                             [this](cudaEvent_t event) { wait(event); });
+      // The call below would wait for what is queued, and not be watched.
+      if (to.device != from.device && watcher()) synchronize();
       HALO_CUDA_CHECK(
           cudaMemcpyAsync(to.data, from.data, to.bytes(), cudaMemcpyDefault, stream_.get()));
       if (to.device != from.device) synchronize();
@@ -153,10 +155,26 @@ class CudaQueue final : public DeviceQueue {
   [[nodiscard]] std::unique_ptr<DeviceMark> mark() override {
     return std::make_unique<CudaMark>(stream_.get());
   }
+  [[nodiscard]] std::uint64_t device_identity() const override {
+    cudaDeviceProp properties{};
+    HALO_CUDA_CHECK(cudaGetDeviceProperties(&properties, device_));
+    return hash64({properties.uuid.bytes, sizeof properties.uuid.bytes});
+  }
   [[nodiscard]] void* native() const override { return stream_.get(); }
   [[nodiscard]] int device() const override { return device_; }
 
  private:
+  void wait(cudaEvent_t event) {
+    if (watcher()) return watched([event] { return cudaEventQuery(event); });
+    HALO_CUDA_CHECK(cudaEventSynchronize(event));
+  }
+  template <class Query>
+  void watched(Query&& query) {
+    cudaError_t status = query();
+    for (; status == cudaErrorNotReady; status = query()) watcher()();
+    HALO_CUDA_CHECK(status);
+  }
+
   int device_;
   UniqueHandle<StreamTraits> stream_;
   Staging staging_;
