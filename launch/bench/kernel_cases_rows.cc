@@ -1,6 +1,7 @@
 #include "core/base/text.h"
 #include "kernels/embedding.h"
 #include "kernels/gates.h"
+#include "kernels/norm_rope.h"
 #include "kernels/optimizer.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
@@ -70,10 +71,48 @@ void add_split_norm(Cases& cases, const KernelSizes& s) {
                    }});
 }
 
+/// What queries and keys go through: their norm and RoPE in one pass.
+void add_norm_rope(Cases& cases, const Shape& shape, const KernelSizes& s) {
+  const std::int64_t T = shape[0], rows = shape.elements() / s.K;
+  struct Call {
+    TensorView y, inv_rms, x, weight;
+    kernels::HeadRotation rotation;
+  };
+  const auto forward = [=](Operands& o) {
+    const Call c{o.room(shape, s.dtype),
+                 o.room({rows}, wide_dtype(s.dtype)),
+                 o.normal(shape, s.dtype),
+                 o.normal({s.K}, s.dtype),
+                 {o.room({T, s.K / 2}, s.dtype), o.room({T, s.K / 2}, s.dtype)}};
+    kernels::rope_tables(c.rotation.cos, c.rotation.sin, 0, s.theta, o.stream());
+    kernels::norm_rope(c.y, c.inv_rms, c.x, c.weight, s.eps, c.rotation, o.stream());
+    return c;
+  };
+  cases.push_back({"norm_rope", to_string(shape), [=](Operands& o) -> KernelCall {
+                     const Call c = forward(o);
+                     return {[=](Stream& stream) {
+                               kernels::norm_rope(c.y, c.inv_rms, c.x, c.weight, s.eps, c.rotation,
+                                                  stream);
+                             },
+                             moves({c.y, c.x, c.inv_rms})};
+                   }});
+  cases.push_back({"norm_rope_backward", to_string(shape), [=](Operands& o) -> KernelCall {
+                     const Call c = forward(o);
+                     const TensorView d = o.normal(shape, s.dtype);
+                     const TensorView dweight = o.normal({s.K}, wide_dtype(s.dtype));
+                     return {[=](Stream& stream) {
+                               kernels::norm_rope_backward(d, dweight, c.x, c.weight, c.inv_rms,
+                                                           c.rotation, stream);
+                             },
+                             moves({d, d, c.x, c.inv_rms})};
+                   }});
+}
+
 void add_positions(Cases& cases, const KernelSizes& s) {
   const std::int64_t T = std::min<std::int64_t>(s.tokens, 4096), B = s.tokens / T;
   for (const std::int64_t heads : {s.H, s.G}) {
     const Shape shape{T, B, heads, s.K};
+    add_norm_rope(cases, shape, s);
     cases.push_back({"apply_rope", to_string(shape), [=](Operands& o) -> KernelCall {
                        const TensorView x = o.normal(shape, s.dtype);
                        const TensorView cos = o.room({T, s.K / 2}, s.dtype);
@@ -172,20 +211,24 @@ void add_optimizer(Cases& cases, const KernelSizes& s) {
   const std::int64_t n = s.tokens * s.D;
   const DType wide = wide_dtype(s.dtype);
   const std::string shape = str(n);
-  cases.push_back({"adamw", shape, [=](Operands& o) -> KernelCall {
-                     const TensorView master = o.normal({n}, wide), m = o.normal({n}, wide);
-                     const TensorView v = o.room({n}, wide), grad = o.normal({n}, wide);
-                     fill_zero(v, o.stream());
-                     const kernels::AdamWStep step{.lr = 1e-4};
-                     return {
-                         [=](Stream& stream) { kernels::adamw(master, m, v, grad, step, stream); },
-                         moves({master, m, v, master, m, v, grad})};
-                   }});
+  cases.push_back(
+      {"adamw", shape, [=](Operands& o) -> KernelCall {
+         const TensorView master = o.normal({n}, wide), m = o.normal({n}, wide);
+         const TensorView v = o.room({n}, wide), grad = o.normal({n}, wide);
+         const TensorView weight = wide == s.dtype ? TensorView() : o.room({n}, s.dtype);
+         fill_zero(v, o.stream());
+         const kernels::AdamWStep step{.lr = 1e-4};
+         KernelCost cost = moves({master, m, v, master, m, v, grad});
+         if (!weight.empty()) cost.bytes += moves({weight}).bytes;
+         return {[=](Stream& stream) { kernels::adamw(weight, master, m, v, grad, step, stream); },
+                 cost};
+       }});
   cases.push_back(
       {"sum_of_squares", shape, [=](Operands& o) -> KernelCall {
          const TensorView x = o.normal({n}, wide);
-         return {[=](Stream& stream) { static_cast<void>(kernels::sum_of_squares(x, stream)); },
-                 moves({x})};
+         const TensorView sum = o.room({1}, DType::kFloat64);
+         fill_zero(sum, o.stream());
+         return {[=](Stream& stream) { kernels::add_sum_of_squares(sum, x, stream); }, moves({x})};
        }});
   cases.push_back(
       {"count_nonfinite", shape, [=](Operands& o) -> KernelCall {

@@ -8,6 +8,7 @@
 #include "launch/bench/step_bench.h"
 #include "launch/commands/bench_kernels.h"
 #include "launch/commands/commands.h"
+#include "launch/jobs/device_peaks.h"
 #include "launch/jobs/matmul_tables.h"
 
 namespace halo::launch {
@@ -41,11 +42,18 @@ DType bench_dtype(const Options& options) {
   return options.precision == "BF16" ? DType::kBFloat16 : DType::kFloat32;
 }
 
+/// What MFU is over; 0 for a processor and a GPU that is not known.
+double datasheet_peak(const Stream& stream, DType dtype) {
+  if (stream.device() != Device::kCuda) return 0;
+  return datasheet_flops(cuda_device_properties(stream.queue().device()).name, dtype);
+}
+
 void run_step(const Options& options) {
   const BenchModel model = bench_model(options.model);
   Stream stream = bench_stream(options);
   stream.set_sum_order(options.sum_order == "any" ? SumOrder::kAny : SumOrder::kFixed);
   MatmulTables matmul_tables(stream);
+  const double peak = datasheet_peak(stream, bench_dtype(options));
   for (const std::string& stage : split(options.stages, ',')) {
     StepBenchOptions step;
     step.stage = stage;
@@ -58,8 +66,9 @@ void run_step(const Options& options) {
     std::cout << std::fixed << std::left << std::setw(26) << m.name << std::right
               << std::setprecision(0) << std::setw(8) << m.tokens_per_s << " tokens/s"
               << std::setprecision(1) << std::setw(9) << m.ms << " ms" << std::setw(8) << m.gflops
-              << " GFLOP/s" << std::setprecision(2) << std::setw(7) << m.peak_gib << " GiB peak"
-              << std::endl;
+              << " GFLOP/s" << std::setprecision(2) << std::setw(7) << m.peak_gib << " GiB peak";
+    if (peak > 0) std::cout << std::setprecision(1) << ", MFU " << 100e9 * m.gflops / peak << '%';
+    std::cout << std::endl;
   }
   matmul_tables.save();
 }

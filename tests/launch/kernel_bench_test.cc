@@ -38,6 +38,8 @@ TEST(KernelBenchTest, EveryOpOfTheKernelsIsTimed) {
   }
   for (const char* op : {"rms_norm",
                          "rms_norm_backward",
+                         "norm_rope",
+                         "norm_rope_backward",
                          "row_squares",
                          "row_dots",
                          "apply_rope",
