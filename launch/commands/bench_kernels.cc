@@ -7,6 +7,7 @@
 #include "core/base/cuda_device.h"
 #include "core/base/file.h"
 #include "core/model/head.h"
+#include "kernels/matmul_choice.h"
 #include "launch/bench/kernel_report.h"
 #include "launch/bench/step_bench.h"
 
@@ -67,6 +68,7 @@ void run(const Options& options) {
   const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   Stream stream = gpu ? make_cuda_stream(0) : Stream(options.threads > 0 ? options.threads : cores);
   run.device = gpu ? cuda_device_properties(0).name : str("CPU, ", stream.threads(), " threads");
+  kernels::choose_matmuls(stream, kernels::MatmulChoice::kFastest);
   Operands operands(stream);
   run.rates = measure_rates(sizes, operands);
   std::cout << kernel_table_head(run) << std::endl;
