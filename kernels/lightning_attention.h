@@ -24,6 +24,9 @@ struct LightningOptions {
 ///          wide: S before the first and after the last token, axes (key, value). state_in may be empty (zero) and
 ///          state_out may be empty (not wanted). Dense in K; outer axes may be strided. T >= 0.
 /// Numerics the state and every decay in float32 (float64 in FP64); only decays e^(-slope (i-j)) with i >= j appear.
+///          A GPU in bfloat16 rounds what it multiplies: inputs times decays, the state (not the one that is carried on) and
+///          the products q k^T. There, what is not a number spreads to all tokens of its chunk of 64, of whatever
+///          documents; beyond, only to those that see it.
 /// Aliasing outputs overlap no input.
 /// Throws   Error when shapes, dtypes or devices disagree; on a GPU for more than 128 heads. The CPU refuses a
 ///          document_start that is none; a GPU, which doesn't read it before its kernels, trusts it.
