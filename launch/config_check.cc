@@ -345,6 +345,8 @@ void check_resolved(const Config& config) {
   HALO_REQUIRE_INPUT(!config.output().empty(), "output is empty: name a folder");
   HALO_REQUIRE_INPUT(config.threads() >= 0 && config.threads() <= 4096,
                      str("threads is ", config.threads(), ": it must be 0 to 4096"));
+  HALO_REQUIRE_INPUT(config.memory_gib() >= 0 && config.memory_gib() <= 1e6,
+                     str("memory_gib is ", config.memory_gib(), ": it must be 0 to 1000000"));
   HALO_REQUIRE_INPUT(config.seed() >= 0, str("seed is ", config.seed(), ": it must be at least 0"));
   check_layout(config.layout(), Fields("layout"));
   const double seconds = config.monitor().log_every_seconds();

@@ -69,6 +69,15 @@ std::size_t CachingAllocator::peak_bytes() const {
   return peak_;
 }
 
+std::size_t CachingAllocator::available_bytes() const {
+  const std::lock_guard lock(mutex_);
+  std::size_t cached = 0;
+  for (const auto& [size, blocks] : free_) cached += size * blocks.size();
+  const std::size_t more = more_bytes(), within = limit_ > in_use_ ? limit_ - in_use_ : 0;
+  return std::min(within,
+                  more > std::numeric_limits<std::size_t>::max() - cached ? more : more + cached);
+}
+
 void CachingAllocator::reset_peak() {
   const std::lock_guard lock(mutex_);
   peak_ = in_use_;

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <mutex>
 #include <vector>
@@ -23,6 +24,12 @@ class Allocator {
   [[nodiscard]] virtual std::size_t bytes_in_use() const = 0;
   [[nodiscard]] virtual std::size_t peak_bytes() const = 0;  // of bytes_in_use, since reset_peak
   virtual void reset_peak() = 0;
+  /// How many bytes there may still be for this process, within its limit. Others may take them meanwhile.
+  [[nodiscard]] virtual std::size_t available_bytes() const {
+    return std::numeric_limits<std::size_t>::max();
+  }
+  /// Bytes in use that available_bytes counts up to; nothing is refused for it.
+  virtual void set_limit(std::size_t /*bytes*/) {}
 };
 
 /// Memory that is given back at the end of a scope.
@@ -50,11 +57,17 @@ class CachingAllocator : public Allocator {
   [[nodiscard]] std::size_t bytes_in_use() const override;
   [[nodiscard]] std::size_t peak_bytes() const override;
   void reset_peak() override;
+  [[nodiscard]] std::size_t available_bytes() const override;
+  void set_limit(std::size_t bytes) override { limit_ = bytes; }
 
  protected:
   /// A block of the device's memory; null when there is none.
   [[nodiscard]] virtual void* obtain(std::size_t bytes) = 0;
   virtual void give_back(void* block) noexcept = 0;
+  /// That the device has beside what was obtained.
+  [[nodiscard]] virtual std::size_t more_bytes() const {
+    return std::numeric_limits<std::size_t>::max();
+  }
   /// Gives back every block that is not in use; for destructors, and before memory is said to be out.
   void trim() noexcept;
 
@@ -63,6 +76,7 @@ class CachingAllocator : public Allocator {
 
   mutable std::mutex mutex_;
   std::map<std::size_t, std::vector<void*>> free_;  // by rounded size
+  std::size_t limit_ = std::numeric_limits<std::size_t>::max();
   std::size_t in_use_ = 0;
   std::size_t peak_ = 0;
 };

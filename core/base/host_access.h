@@ -25,7 +25,7 @@ class OnHost {
 class OnDevice {
  public:
   OnDevice(const TensorView& x, Stream& stream) : view_(x) {
-    if (x.device != Device::kCpu || stream.device() != Device::kCuda || x.size() == 0) return;
+    if (x.empty() || x.device != Device::kCpu || stream.device() != Device::kCuda) return;
     copy_ = Tensor::copy_of(stream, x);
     view_ = copy_;
   }

@@ -101,6 +101,25 @@ Tensor Transformer::infer(TensorView ids, Tensor x, const Sequence& sequence, St
   return h;
 }
 
+/// Whether a GPU has room for all that the layers' backward passes read, rather than for their products alone, from which
+/// the rest is made again by passes over memory. Either way the numbers are the same.
+bool Transformer::keeps_all(const Sequence& sequence, Stream& stream) const {
+  if (stream.device() != Device::kCuda) return true;
+  const ModelConfig& c = config_;
+  const auto of_heads = [](std::int64_t heads, std::int64_t keys, std::int64_t K) {
+    return (6 * heads + 3 * keys) * K;
+  };
+  const std::int64_t mixer =
+      std::max(of_heads(c.lightning_nh, c.lightning_nkv, c.lightning_head_dim),
+               of_heads(c.num_attention_heads, c.num_key_value_heads, c.head_dim));
+  const std::int64_t row = 4 * c.hidden_size + mixer + 2 * c.intermediate_size;
+  const std::int64_t elements = sequence.rows() / axes_->tensor.size() * row * layers();
+  const std::size_t bytes =
+      static_cast<std::size_t>(elements) * dtype_size(blocks_.front().input_norm().weight.dtype);
+  constexpr std::size_t kRest = std::size_t{4} << 30;  // logits, workspaces, a layer's gradients
+  return bytes + bytes / 8 + kRest < stream.allocator()->available_bytes();
+}
+
 Tensor Transformer::forward(TensorView ids, Tensor x, const Sequence& sequence, bool recompute,
                             Saved& saved, Stream& stream, const LayerHooks* hooks) const {
   if (is_first()) {
@@ -110,11 +129,11 @@ Tensor Transformer::forward(TensorView ids, Tensor x, const Sequence& sequence, 
     embed(x, ids, stream);
   }
   saved.blocks.resize(blocks_.size());
+  const bool products_alone = !recompute && !keeps_all(sequence, stream);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     before_forward(hooks, held_.begin + static_cast<int>(i));
     saved.blocks[i].recompute = recompute;
-    // Passes over memory cost a GPU little beside its products, and its memory is scarce.
-    saved.blocks[i].products_alone = stream.device() == Device::kCuda && !recompute;
+    saved.blocks[i].products_alone = products_alone;
     blocks_[i].forward(x, sequence, saved.blocks[i], stream);
   }
   if (!is_last()) return x;

@@ -23,6 +23,7 @@ struct Options {
   std::int64_t sequence_length = 512;
   std::int64_t finetune_length = 2048;
   std::string device = "cpu";
+  double memory_gib = 0;
   std::string sum_order = "fixed";
   std::string precision;  // empty: FP32 on a processor, BF16 on a GPU
   bool recompute = false;
@@ -52,6 +53,8 @@ void run_step(const Options& options) {
   const BenchModel model = bench_model(options.model);
   Stream stream = bench_stream(options);
   stream.set_sum_order(options.sum_order == "any" ? SumOrder::kAny : SumOrder::kFixed);
+  if (options.memory_gib > 0)
+    stream.allocator()->set_limit(static_cast<std::size_t>(options.memory_gib * (1 << 30)));
   MatmulTables matmul_tables(stream);
   const double peak = datasheet_peak(stream, bench_dtype(options));
   for (const std::string& stage : split(options.stages, ',')) {
@@ -121,6 +124,9 @@ void add_bench(Command& program) {
   step.option("--device", options->device, "cpu or cuda").one_of({"cpu", "cuda"}).shows_default();
   step.option("--precision", options->precision, "FP32, or on a GPU BF16, which is its default")
       .one_of({"FP32", "BF16"});
+  step.option("--memory_gib", options->memory_gib,
+              "A GPU's memory that activations are fitted to; 0: all that is free")
+      .in_range(0.0, 1e6);
   step.option("--sum_order", options->sum_order,
               "fixed, as a deterministic run on a GPU sums, or any, which is faster")
       .one_of({"fixed", "any"})

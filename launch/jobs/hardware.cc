@@ -135,6 +135,8 @@ Stream stream_of_rank(const Config& config, comm::Communicator& world) {
   if (config.device() != proto::CUDA) return Stream(threads_of_rank(config, world));
   Stream stream = make_cuda_stream(place_on_host(world) % cuda_device_count());
   if (!config.deterministic()) stream.set_sum_order(SumOrder::kAny);
+  if (config.memory_gib() > 0)
+    stream.allocator()->set_limit(static_cast<std::size_t>(config.memory_gib() * (1 << 30)));
   return stream;
 }
 

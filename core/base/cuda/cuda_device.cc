@@ -25,6 +25,7 @@ struct EventTraits {
 
 class CudaMark final : public DeviceMark {
  public:
+  [[nodiscard]] cudaEvent_t event() const { return event_.get(); }
   explicit CudaMark(cudaStream_t stream) {
     cudaEvent_t event = nullptr;
     HALO_CUDA_CHECK(cudaEventCreate(&event));
@@ -62,6 +63,12 @@ class CudaAllocator final : public CachingAllocator {
     return block;
   }
   void give_back(void* block) noexcept override { static_cast<void>(cudaFree(block)); }
+  [[nodiscard]] std::size_t more_bytes() const override {
+    std::size_t free = 0, total = 0;
+    HALO_CUDA_CHECK(cudaSetDevice(device_));
+    HALO_CUDA_CHECK(cudaMemGetInfo(&free, &total));
+    return free;
+  }
 
   int device_;
 };
@@ -159,6 +166,12 @@ class CudaQueue final : public DeviceQueue {
     cudaDeviceProp properties{};
     HALO_CUDA_CHECK(cudaGetDeviceProperties(&properties, device_));
     return hash64({properties.uuid.bytes, sizeof properties.uuid.bytes});
+  }
+  void wait_for(const DeviceMark& mark) override {
+    HALO_CUDA_CHECK(cudaStreamWaitEvent(stream_.get(), static_cast<const CudaMark&>(mark).event()));
+  }
+  [[nodiscard]] std::unique_ptr<DeviceQueue> beside() const override {
+    return std::make_unique<CudaQueue>(device_);
   }
   [[nodiscard]] void* native() const override { return stream_.get(); }
   [[nodiscard]] int device() const override { return device_; }

@@ -1,5 +1,9 @@
 #include "kernels/matmul.h"
 
+#include <algorithm>
+
+#include "kernels/matmul_choice.h"
+
 #include "tests/kernels/cuda/on_gpu.h"
 
 namespace halo::kernels {
@@ -67,6 +71,32 @@ TEST_F(MatmulCudaTest, NoElementsToSumOver) {
   const Tensor nothing(gpu_, {0, 5}, DType::kFloat32);
   matmul(c, none, nothing, {}, gpu_);
   for (const float x : down(c)) EXPECT_EQ(x, 0);
+}
+
+TEST_F(MatmulCudaTest, ATableGivesAnotherStreamTheSameAlgorithms) {
+  const Tensor a = up(random(300 * 256, "a", DType::kBFloat16), {300, 256}, DType::kBFloat16);
+  const Tensor b = up(random(512 * 256, "b", DType::kBFloat16), {512, 256}, DType::kBFloat16);
+  const auto product = [&](Stream& stream) {
+    const Tensor x = Tensor::copy_of(stream, a), w = Tensor::copy_of(stream, b);
+    const Tensor y(stream, {300, 512}, DType::kBFloat16);
+    linear(y, x, w, stream);
+    stream.synchronize();
+    return down(y);
+  };
+  gpu_.synchronize();
+  Stream first = make_cuda_stream(0), second = make_cuda_stream(0);
+  choose_matmuls(first, MatmulChoice::kFastest);
+  const auto values = product(first);
+  const std::string table = matmul_table(first);
+  EXPECT_EQ(std::count(table.begin(), table.end(), '\n'), 2) << table;
+  ASSERT_TRUE(load_matmul_table(second, table));
+  EXPECT_EQ(product(second), values);
+  EXPECT_EQ(matmul_table(second), table);
+
+  Stream third = make_cuda_stream(0);
+  EXPECT_FALSE(load_matmul_table(third, "halo products of another GPU, cublasLt 1\n1 2 3\n"));
+  EXPECT_THROW(load_matmul_table(third, "something else"), Error);
+  EXPECT_THROW(load_matmul_table(third, table + "1 2 3\n"), Error);
 }
 
 }  // namespace
