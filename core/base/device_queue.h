@@ -41,10 +41,6 @@ class DeviceQueue {
   virtual void copy(const TensorView& to, const TensorView& from) = 0;
   virtual void fill_zero(const TensorView& to) = 0;  // dense
   [[nodiscard]] virtual std::unique_ptr<DeviceMark> mark() = 0;
-  /// What is queued from now on begins once the work before a mark of another queue of the same GPU is done.
-  virtual void wait_for(const DeviceMark& mark) = 0;
-  /// Another queue of the same GPU, whose work may run beside this one's.
-  [[nodiscard]] virtual std::unique_ptr<DeviceQueue> beside() const = 0;
   /// Of the GPU: the same for whoever sees it, in any process, and for no other one.
   [[nodiscard]] virtual std::uint64_t device_identity() const = 0;
   /// What the kernels' bodies need: a cudaStream_t.

@@ -57,8 +57,6 @@ ShardedAdamW::ShardedAdamW(const model::ParameterSet& parameters, const parallel
   const DType wide = wide_dtype(parameters.dtype());
   m_ = Tensor::zeros(stream, {owned}, wide);
   v_ = Tensor::zeros(stream, {owned}, wide);
-  if (stream.device() == Device::kCuda && ranks_.size() == 1)
-    beside_ = std::make_unique<Stream>(stream.queue().beside());
   if (parameters.dtype() == wide) return;
   masters_ = Tensor(stream, {owned}, wide);
   for (std::size_t i = 0; i < buckets_.size(); ++i)
@@ -178,12 +176,10 @@ void ShardedAdamW::update(double lr, double grad_scale) {
   ++steps_;
   const kernels::AdamWStep step{
       lr, options_.beta1, options_.beta2, options_.eps, options_.weight_decay, steps_, grad_scale};
-  if (beside_ != nullptr) beside_->queue().wait_for(*stream_.queue().mark());
   for (std::size_t b = 0; b < buckets_.size(); ++b) {
     // A rank without a micro-batch has waited for no layer; what arrives late must not come over the new weights.
-    await(transfers_[b]);
+    transfers_[b].gathering.wait();
     update_part(b, step);
-    if (beside_ != nullptr) transfers_[b].updated = beside_->queue().mark();
     begin_gathering(b);
   }
 }
@@ -191,9 +187,8 @@ void ShardedAdamW::update(double lr, double grad_scale) {
 void ShardedAdamW::update_part(std::size_t bucket, const kernels::AdamWStep& step) {
   const OwnedPart all = part(bucket);
   const TensorView weight = masters_.empty() ? TensorView{} : all.weight;
-  Stream& stream = beside_ != nullptr ? *beside_ : stream_;
   if (step.weight_decay == 0.0) {
-    kernels::adamw(weight, all.master, all.m, all.v, all.gradient, step, stream);
+    kernels::adamw(weight, all.master, all.m, all.v, all.gradient, step, stream_);
     return;
   }
   const auto rank = static_cast<std::size_t>(ranks_.rank());
@@ -207,7 +202,7 @@ void ShardedAdamW::update_part(std::size_t bucket, const kernels::AdamWStep& ste
         begin + (rows.row_end - rows.row_begin) * flat_[rows.parameter].row_length;
     const auto cut = [&](const TensorView& t) { return t.empty() ? t : t.slice(0, begin, end); };
     kernels::adamw(cut(weight), cut(all.master), cut(all.m), cut(all.v), cut(all.gradient), own,
-                   stream);
+                   stream_);
   }
 }
 
@@ -230,17 +225,12 @@ void ShardedAdamW::wait_for_layer(int layer) {
   for (Transfer& transfer : transfers_) {
     const bool needed = std::ranges::any_of(
         transfer.parameters, [&](std::size_t i) { return progress_[i].layer == layer; });
-    if (needed) await(transfer);
+    if (needed) transfer.gathering.wait();
   }
 }
 
-void ShardedAdamW::await(Transfer& transfer) {
-  transfer.gathering.wait();
-  if (const auto updated = std::move(transfer.updated)) stream_.queue().wait_for(*updated);
-}
-
 void ShardedAdamW::wait_for_weights() {
-  for (Transfer& transfer : transfers_) await(transfer);
+  for (Transfer& transfer : transfers_) transfer.gathering.wait();
 }
 
 std::vector<ShardedAdamW::OwnedState> ShardedAdamW::owned() const {

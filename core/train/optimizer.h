@@ -70,13 +70,10 @@ class ShardedAdamW {
     std::vector<std::size_t> parameters;
     bool reducing = false;
     comm::Work reduction, gathering;
-    std::unique_ptr<DeviceMark> updated;  // by the stream beside; null: nothing to wait for
   };
   void complete_gradients(const std::vector<std::size_t>& parameters);
   void begin_reduction(std::size_t bucket);
   void begin_gathering(std::size_t bucket);
-  /// The bucket's weights are there for what the stream is given from now on.
-  void await(Transfer& transfer);
   struct OwnedPart {  // this rank's share of one bucket: flat arrays of equal length
     TensorView master, weight, gradient, m, v;
   };
@@ -100,9 +97,6 @@ class ShardedAdamW {
   Tensor m_, v_;
   std::vector<Transfer> transfers_;  // of each bucket; waits for its calls before the memory goes
   std::int64_t steps_ = 0;
-  /// On a GPU, for updates that nothing is gathered after: memory is busy with them while the next step's first products,
-  /// such as the teacher's, run.
-  std::unique_ptr<Stream> beside_;
 };
 
 }  // namespace halo::train

@@ -221,7 +221,6 @@ void TrainJob::record(const train::StepStats& stats, std::int64_t step, double s
 
 void TrainJob::save(std::int64_t steps_done, bool must_save) {
   if (context_.matmul_tables != nullptr) context_.matmul_tables->save();
-  trainer_.optimizer().wait_for_weights();
   if (metrics_) metrics_->sync();
   checkpoints::CheckpointInfo info;
   info.step = steps_done;

@@ -25,7 +25,6 @@ struct EventTraits {
 
 class CudaMark final : public DeviceMark {
  public:
-  [[nodiscard]] cudaEvent_t event() const { return event_.get(); }
   explicit CudaMark(cudaStream_t stream) {
     cudaEvent_t event = nullptr;
     HALO_CUDA_CHECK(cudaEventCreate(&event));
@@ -166,12 +165,6 @@ class CudaQueue final : public DeviceQueue {
     cudaDeviceProp properties{};
     HALO_CUDA_CHECK(cudaGetDeviceProperties(&properties, device_));
     return hash64({properties.uuid.bytes, sizeof properties.uuid.bytes});
-  }
-  void wait_for(const DeviceMark& mark) override {
-    HALO_CUDA_CHECK(cudaStreamWaitEvent(stream_.get(), static_cast<const CudaMark&>(mark).event()));
-  }
-  [[nodiscard]] std::unique_ptr<DeviceQueue> beside() const override {
-    return std::make_unique<CudaQueue>(device_);
   }
   [[nodiscard]] void* native() const override { return stream_.get(); }
   [[nodiscard]] int device() const override { return device_; }
