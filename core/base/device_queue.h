@@ -1,5 +1,4 @@
 #pragma once
-#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -41,8 +40,6 @@ class DeviceQueue {
   virtual void copy(const TensorView& to, const TensorView& from) = 0;
   virtual void fill_zero(const TensorView& to) = 0;  // dense
   [[nodiscard]] virtual std::unique_ptr<DeviceMark> mark() = 0;
-  /// Of the GPU: the same for whoever sees it, in any process, and for no other one.
-  [[nodiscard]] virtual std::uint64_t device_identity() const = 0;
   /// What the kernels' bodies need: a cudaStream_t.
   [[nodiscard]] virtual void* native() const = 0;
   /// The GPU's number in this process.

@@ -99,7 +99,8 @@ struct Plan {
 class Products {
  public:
   explicit Products(Stream& stream)
-      : stream_(static_cast<cudaStream_t>(stream.queue().native())),
+      : queue_(stream.queue()),
+        stream_(static_cast<cudaStream_t>(queue_.native())),
         allocator_(stream.allocator()),
         workspace_(*allocator_, kWorkspace) {
     cublasLtHandle_t handle = nullptr;
@@ -251,13 +252,13 @@ class Products {
     const AllocatorBlock scratch(*allocator_, elements * sizeof(float));
     const float beta = key.adds ? 1.0F : 0.0F;
     const cublasLtMatmulAlgo_t* best = nullptr;
-    float least = 0;
+    double least = 0;
     for (const cublasLtMatmulAlgo_t& algorithm : algorithms) {
-      float shortest = 0;
+      double shortest = 0;
       for (int i = 0; i < kTimings; ++i) {
-        const float ms =
+        const double seconds =
             time([&] { multiply(plan, algorithm, 1.0F, a.data, b.data, beta, scratch.begin()); });
-        if (i == 1 || (i > 1 && ms < shortest)) shortest = ms;
+        if (i == 1 || (i > 1 && seconds < shortest)) shortest = seconds;
       }
       if (best != nullptr && shortest >= least) continue;
       best = &algorithm;
@@ -266,30 +267,19 @@ class Products {
     return *best;
   }
 
+  /// Seconds of the GPU's clock.
   template <class Work>
-  [[nodiscard]] float time(const Work& work) const {
-    HALO_CUDA_CHECK(cudaEventRecord(begin_.event, stream_));
+  [[nodiscard]] double time(const Work& work) const {
+    const auto begin = queue_.mark();
     work();
-    HALO_CUDA_CHECK(cudaEventRecord(end_.event, stream_));
-    HALO_CUDA_CHECK(cudaEventSynchronize(end_.event));
-    float ms = 0;
-    HALO_CUDA_CHECK(cudaEventElapsedTime(&ms, begin_.event, end_.event));
-    return ms;
+    return queue_.mark()->seconds_since(*begin);
   }
 
-  struct Event {
-    Event() { HALO_CUDA_CHECK(cudaEventCreate(&event)); }
-    Event(const Event&) = delete;
-    Event& operator=(const Event&) = delete;
-    ~Event() { static_cast<void>(cudaEventDestroy(event)); }
-    cudaEvent_t event = nullptr;
-  };
-
+  DeviceQueue& queue_;
   cudaStream_t stream_;
   std::shared_ptr<Allocator> allocator_;
   AllocatorBlock workspace_;
   Library library_;
-  Event begin_, end_;
   std::map<Key, Plan> plans_;
   std::map<Key, AlgorithmWords> known_;
   MatmulChoice choice_ = MatmulChoice::kKnown;

@@ -6,6 +6,7 @@
 #include <map>
 #include <vector>
 
+#include "core/base/cuda_device.h"
 #include "parallel/comm/nccl_communicator.h"
 #include "parallel/comm/staged_communicator.h"
 
@@ -14,7 +15,8 @@ namespace {
 
 /// Why NCCL cannot connect these ranks; empty when it can. Collective, and the same on every rank.
 std::string obstacle(Communicator& world, const Stream& gpu) {
-  std::array<std::int64_t, 2> own{static_cast<std::int64_t>(gpu.queue().device_identity()),
+  const std::uint64_t gpu_id = cuda_device_properties(gpu.queue().device()).id;
+  std::array<std::int64_t, 2> own{static_cast<std::int64_t>(gpu_id),
                                   nccl_missing().empty() ? 1 : 0};
   std::vector<std::array<std::int64_t, 2>> ranks(static_cast<std::size_t>(world.size()));
   const std::vector<std::int64_t> counts(ranks.size(), 2);

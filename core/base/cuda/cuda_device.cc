@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/base/cuda/check.h"
+#include "core/base/cuda/event.h"
 #include "core/base/cuda/strided_copy.h"
 #include "core/base/rng.h"
 #include "core/base/unique_handle.h"
@@ -17,18 +18,12 @@ struct StreamTraits {
   static void close(Raw stream) noexcept { static_cast<void>(cudaStreamDestroy(stream)); }
 };
 
-struct EventTraits {
-  using Raw = cudaEvent_t;
-  static constexpr Raw kNull = nullptr;
-  static void close(Raw event) noexcept { static_cast<void>(cudaEventDestroy(event)); }
-};
-
 class CudaMark final : public DeviceMark {
  public:
   explicit CudaMark(cudaStream_t stream) {
     cudaEvent_t event = nullptr;
     HALO_CUDA_CHECK(cudaEventCreate(&event));
-    event_ = UniqueHandle<EventTraits>(event);
+    event_ = UniqueHandle<CudaEventTraits>(event);
     HALO_CUDA_CHECK(cudaEventRecord(event, stream));
   }
   [[nodiscard]] double seconds_since(const DeviceMark& earlier) const override {
@@ -40,7 +35,7 @@ class CudaMark final : public DeviceMark {
   }
 
  private:
-  UniqueHandle<EventTraits> event_;
+  UniqueHandle<CudaEventTraits> event_;
 };
 
 /// cudaMalloc's memory. Blocks are used by one stream, so those that are free need no wait.
@@ -107,12 +102,12 @@ class Staging {
     for (auto& event : done_) {
       cudaEvent_t made = nullptr;
       HALO_CUDA_CHECK(cudaEventCreateWithFlags(&made, cudaEventDisableTiming));
-      event = UniqueHandle<EventTraits>(made);
+      event = UniqueHandle<CudaEventTraits>(made);
     }
   }
 
   std::unique_ptr<std::byte, Free> memory_;
-  std::array<UniqueHandle<EventTraits>, 2> done_;
+  std::array<UniqueHandle<CudaEventTraits>, 2> done_;
   std::size_t half_ = 0, used_ = 0;
 };
 
@@ -160,11 +155,6 @@ class CudaQueue final : public DeviceQueue {
   }
   [[nodiscard]] std::unique_ptr<DeviceMark> mark() override {
     return std::make_unique<CudaMark>(stream_.get());
-  }
-  [[nodiscard]] std::uint64_t device_identity() const override {
-    cudaDeviceProp properties{};
-    HALO_CUDA_CHECK(cudaGetDeviceProperties(&properties, device_));
-    return hash64({properties.uuid.bytes, sizeof properties.uuid.bytes});
   }
   [[nodiscard]] void* native() const override { return stream_.get(); }
   [[nodiscard]] int device() const override { return device_; }

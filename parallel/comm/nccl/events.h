@@ -5,15 +5,9 @@
 #include <vector>
 
 #include "core/base/cuda/check.h"
-#include "core/base/unique_handle.h"
+#include "core/base/cuda/event.h"
 
 namespace halo::comm {
-
-struct CudaEventTraits {
-  using Raw = cudaEvent_t;
-  static constexpr Raw kNull = nullptr;
-  static void close(Raw event) noexcept { static_cast<void>(cudaEventDestroy(event)); }
-};
 
 /// A point in the order of a stream.
 class CudaEvent {
