@@ -98,7 +98,7 @@ double slowest(comm::Communicator& world, const Work& work) {
 }  // namespace
 
 ContextMeasurement measure_context(const ContextBenchOptions& options) {
-  std::vector<double> one, all, ratio, apart_ratio, share;
+  std::vector<double> one, all, apart, ratio, apart_ratio, share;
   ContextMeasurement m;
   m.ranks = options.ranks;
   comm::run_ranks(options.ranks, [&](comm::Communicator& world) {
@@ -120,6 +120,7 @@ ContextMeasurement measure_context(const ContextBenchOptions& options) {
       const train::AxisTraffic traffic = trace.take_traffic()["world"];
       one.push_back(alone);
       all.push_back(together);
+      apart.push_back(by_itself);
       ratio.push_back(together * options.ranks / alone);
       apart_ratio.push_back(by_itself * options.ranks / alone);
       share.push_back(traffic.waited / together);
@@ -130,6 +131,8 @@ ContextMeasurement measure_context(const ContextBenchOptions& options) {
   m.all_ms = 1e3 * median(all);
   m.ratio = median(ratio);
   m.apart_ratio = median(apart_ratio);
+  m.best_ratio = std::ranges::min(all) * options.ranks / std::ranges::min(one);
+  m.best_apart_ratio = std::ranges::min(apart) * options.ranks / std::ranges::min(one);
   m.wait_share = median(share);
   return m;
 }

@@ -19,8 +19,10 @@ struct ContextMeasurement {
   double all_ms = 0;       // on all ranks, of the slowest
   double ratio = 0;        // of it to a perfect share
   double apart_ratio = 0;  // likewise of the same fragments as sequences of their own
-  double wait_share = 0;   // of all_ms, while rank 0 waited for others
-  double bytes = 0;        // that rank 0 sent
+  // The same ratios of the shortest times of all turns: what a machine that others use gives when they rest.
+  double best_ratio = 0, best_apart_ratio = 0;
+  double wait_share = 0;  // of all_ms, while rank 0 waited for others
+  double bytes = 0;       // that rank 0 sent
   int ranks = 1;
 };
 

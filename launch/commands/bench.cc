@@ -81,8 +81,9 @@ void run_context(const ContextBenchOptions& options) {
   std::cout << std::fixed << std::setprecision(1) << "lightning attention, T=" << options.T
             << ": one rank " << m.one_ms << " ms, " << m.ranks << " ranks " << m.all_ms << " ms, "
             << std::setprecision(3) << m.ratio << " of a perfect share (" << m.apart_ratio
-            << " without exchange), " << std::setprecision(1) << 100 * m.wait_share << "% waiting, "
-            << human_bytes(m.bytes) << " sent by rank 0" << std::endl;
+            << " without exchange; of the shortest times " << m.best_ratio << ", "
+            << m.best_apart_ratio << "), " << std::setprecision(1) << 100 * m.wait_share
+            << "% waiting, " << human_bytes(m.bytes) << " sent by rank 0" << std::endl;
 }
 
 void add_context(Command& bench) {
