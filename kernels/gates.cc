@@ -24,6 +24,15 @@ void check_elementwise(std::string_view op, std::initializer_list<TensorView> ou
   }
 }
 
+/// y, unless it is empty: like the inputs, and apart from the gradients.
+void require_output_again(std::string_view op, const TensorView& y,
+                          std::initializer_list<TensorView> inputs,
+                          std::initializer_list<TensorView> gradients) {
+  if (y.empty()) return;
+  check_elementwise(op, {y}, inputs);
+  for (const TensorView& gradient : gradients) require_disjoint(op, "y", y, "a gradient", gradient);
+}
+
 }  // namespace
 
 void swiglu(TensorView y, TensorView gate, TensorView up, Stream& stream) {
@@ -35,11 +44,7 @@ void swiglu(TensorView y, TensorView gate, TensorView up, Stream& stream) {
 void swiglu_backward(TensorView dgate, TensorView dup, TensorView y, TensorView dy, TensorView gate,
                      TensorView up, Stream& stream) {
   check_elementwise("swiglu_backward", {dgate, dup}, {dy, gate, up});
-  if (!y.empty()) {
-    check_elementwise("swiglu_backward", {y}, {dy, gate, up});
-    require_disjoint("swiglu_backward", "y", y, "dgate", dgate);
-    require_disjoint("swiglu_backward", "y", y, "dup", dup);
-  }
+  require_output_again("swiglu_backward", y, {dy, gate, up}, {dgate, dup});
   if (only_counted("swiglu_backward", {dgate, dup, dy, gate, up}, stream)) return;
   HALO_ON_DEVICE(stream, cpu::swiglu_backward(dgate, dup, y, dy, gate, up, stream),
                  cuda::swiglu_backward(dgate, dup, y, dy, gate, up, stream));
@@ -51,12 +56,13 @@ void sigmoid_gate(TensorView y, TensorView x, TensorView z, Stream& stream) {
   HALO_ON_DEVICE(stream, cpu::sigmoid_gate(y, x, z, stream), cuda::sigmoid_gate(y, x, z, stream));
 }
 
-void sigmoid_gate_backward(TensorView dx, TensorView dz, TensorView dy, TensorView x, TensorView z,
-                           Stream& stream) {
+void sigmoid_gate_backward(TensorView dx, TensorView dz, TensorView y, TensorView dy, TensorView x,
+                           TensorView z, Stream& stream) {
   check_elementwise("sigmoid_gate_backward", {dx, dz}, {dy, x, z});
+  require_output_again("sigmoid_gate_backward", y, {dy, x, z}, {dx, dz});
   if (only_counted("sigmoid_gate_backward", {dx, dz, dy, x, z}, stream)) return;
-  HALO_ON_DEVICE(stream, cpu::sigmoid_gate_backward(dx, dz, dy, x, z, stream),
-                 cuda::sigmoid_gate_backward(dx, dz, dy, x, z, stream));
+  HALO_ON_DEVICE(stream, cpu::sigmoid_gate_backward(dx, dz, y, dy, x, z, stream),
+                 cuda::sigmoid_gate_backward(dx, dz, y, dy, x, z, stream));
 }
 
 void add(TensorView y, TensorView a, TensorView b, Stream& stream) {

@@ -15,9 +15,10 @@ void swiglu_backward(TensorView dgate, TensorView dup, TensorView y, TensorView 
 
 /// y = x * sigmoid(z): the output gates of both mixers. Source: oracle `attn_mixer`, `lightning_mixer`.
 void sigmoid_gate(TensorView y, TensorView x, TensorView z, Stream& stream);
-/// dx, dz from dy and the forward pass's x and z. dx may be dy, dz may be z.
-void sigmoid_gate_backward(TensorView dx, TensorView dz, TensorView dy, TensorView x, TensorView z,
-                           Stream& stream);
+/// dx, dz from dy and the forward pass's x and z; y = the forward pass's output once more, or empty. dx may be dy, dz may
+/// be z, y may be x.
+void sigmoid_gate_backward(TensorView dx, TensorView dz, TensorView y, TensorView dy, TensorView x,
+                           TensorView z, Stream& stream);
 
 /// y = a + b, where b may be bfloat16 and the others float32; y = a * b.
 void add(TensorView y, TensorView a, TensorView b, Stream& stream);
@@ -28,8 +29,8 @@ void swiglu(TensorView y, TensorView gate, TensorView up, Stream& stream);
 void swiglu_backward(TensorView dgate, TensorView dup, TensorView y, TensorView dy, TensorView gate,
                      TensorView up, Stream& stream);
 void sigmoid_gate(TensorView y, TensorView x, TensorView z, Stream& stream);
-void sigmoid_gate_backward(TensorView dx, TensorView dz, TensorView dy, TensorView x, TensorView z,
-                           Stream& stream);
+void sigmoid_gate_backward(TensorView dx, TensorView dz, TensorView y, TensorView dy, TensorView x,
+                           TensorView z, Stream& stream);
 void add(TensorView y, TensorView a, TensorView b, Stream& stream);
 void multiply(TensorView y, TensorView a, TensorView b, Stream& stream);
 }  // namespace cpu
@@ -38,8 +39,8 @@ void swiglu(TensorView y, TensorView gate, TensorView up, Stream& stream);
 void swiglu_backward(TensorView dgate, TensorView dup, TensorView y, TensorView dy, TensorView gate,
                      TensorView up, Stream& stream);
 void sigmoid_gate(TensorView y, TensorView x, TensorView z, Stream& stream);
-void sigmoid_gate_backward(TensorView dx, TensorView dz, TensorView dy, TensorView x, TensorView z,
-                           Stream& stream);
+void sigmoid_gate_backward(TensorView dx, TensorView dz, TensorView y, TensorView dy, TensorView x,
+                           TensorView z, Stream& stream);
 void add(TensorView y, TensorView a, TensorView b, Stream& stream);
 void multiply(TensorView y, TensorView a, TensorView b, Stream& stream);
 }  // namespace cuda

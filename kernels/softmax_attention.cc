@@ -67,9 +67,9 @@ void softmax_attention_backward(const AttentionGradients& gradients, TensorView 
   require_strided_operand(kOp, "dk", gradients.dk, forward.k.shape, dtype, device);
   require_strided_operand(kOp, "dv", gradients.dv, forward.k.shape, dtype, device);
   if (attention_counted(kOp, 5, forward, mask, stream)) return;
-  HALO_ON_DEVICE(
-      stream, cpu::softmax_attention_backward(gradients, d_o, forward, scale, mask, stream),
-      cuda::softmax_attention_backward(gradients, d_o, forward, scale, mask, stream));
+  HALO_ON_DEVICE(stream,
+                 cpu::softmax_attention_backward(gradients, d_o, forward, scale, mask, stream),
+                 cuda::softmax_attention_backward(gradients, d_o, forward, scale, mask, stream));
 }
 
 void merge_attention(TensorView o, TensorView lse, TensorView o_part, TensorView lse_part,

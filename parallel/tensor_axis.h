@@ -1,5 +1,6 @@
 #pragma once
 #include "core/base/tensor.h"
+#include "kernels/gates.h"
 #include "parallel/comm/communicator.h"
 
 namespace halo::parallel {
@@ -40,6 +41,23 @@ class TensorAxis {
     const Tensor sums(stream, {y.dim(0) * size(), y.dim(1)}, y.dtype);
     product(sums.view());
     scatter(y, sums);
+  }
+  /// The same added to `addend` (N / P, D), which may be y: product(out, addend) writes its result, added to addend unless
+  /// that is empty.
+  template <class Product>
+  void add_reduce_scatter(const TensorView& y, const TensorView& addend, Product&& product,
+                          Stream& stream) const {
+    if (size() == 1) {
+      product(y, addend);
+      return;
+    }
+    if (addend.empty())
+      return reduce_scatter(
+          y, [&](const TensorView& out) { product(out, TensorView{}); }, stream);
+    const Tensor sum(stream, y.shape, y.dtype);
+    reduce_scatter(
+        sum, [&](const TensorView& out) { product(out, TensorView{}); }, stream);
+    kernels::add(y, addend, sum, stream);
   }
   /// The sum over the ranks, in place.
   void all_reduce(const TensorView& x, comm::ReduceOp op) const {

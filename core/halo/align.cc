@@ -65,11 +65,11 @@ void AlignStage::run(const data::MicroBatch& batch, int chunk, Tensor& x, double
     block.normalise_input(h, inv_rms, x, stream_);
     {
       model::Mixer::Saved unused;
-      block.mixer().forward(y, h, sequence, unused, nullptr, stream_);
+      block.mixer().forward(y, /*addend=*/{}, h, sequence, unused, nullptr, stream_);
     }
     if (hooks_ != nullptr) hooks_->before_forward(layer);
     model::Mixer::Saved saved;
-    mixer.forward(student, h, sequence, saved, nullptr, stream_);
+    mixer.forward(student, /*addend=*/{}, h, sequence, saved, nullptr, stream_);
     kernels::add_mse_loss(sum, student, student, y, counted, gradient_scale,
                           stream_);  // student becomes its gradient
     if (train) mixer.backward({}, student, h, sequence, saved, stream_);

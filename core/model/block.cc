@@ -1,5 +1,7 @@
 #include "core/model/block.h"
 
+#include <utility>
+
 #include "kernels/gates.h"
 #include "kernels/rms_norm.h"
 
@@ -18,62 +20,63 @@ void Block::normalise_input(TensorView h, TensorView inv_rms, TensorView x, Stre
 }
 
 void Block::finish(TensorView x, TensorView y, Stream& stream) const {
-  kernels::add(x, x, y, stream);
-  Tensor h(stream, x.shape, x.dtype);
-  Tensor inv_rms(stream, {x.dim(0)}, wide_dtype(x.dtype));
-  kernels::rms_norm(h, inv_rms, x, mid_norm_->weight, eps_, stream);
-  Mlp::Saved unused;
-  mlp_.forward(y, h, unused, stream);
-  kernels::add(x, x, y, stream);
+  kernels::add(y, x, y, stream);
+  infer_mlp(x, y, stream);
 }
 
-void Block::run(TensorView x, const Sequence& sequence, Saved& saved, MixerCache* cache,
-                Stream& stream) const {
+void Block::infer_mlp(TensorView x, TensorView x_mid, Stream& stream) const {
+  const Tensor h(stream, x.shape, x.dtype);
+  const Tensor inv_rms(stream, {x.dim(0)}, wide_dtype(x.dtype));
+  kernels::rms_norm(h, inv_rms, x_mid, mid_norm_->weight, eps_, stream);
+  Mlp::Saved unused;
+  mlp_.forward(x, x_mid, h, unused, stream);
+}
+
+void Block::run(TensorView x, const Sequence& sequence, Saved& saved, Stream& stream) const {
   const auto like_x = [&] { return Tensor(stream, x.shape, x.dtype); };
   const auto statistics = [&] { return Tensor(stream, {x.dim(0)}, wide_dtype(x.dtype)); };
-  Tensor y = like_x();
   saved.h = like_x();
   saved.inv_rms = statistics();
   normalise_input(saved.h, saved.inv_rms, saved.x, stream);
   saved.mixer.products_alone = saved.products_alone;
-  mixer_.forward(y, saved.h, sequence, saved.mixer, cache, stream);
-
   saved.x_mid = like_x();
+  mixer_.forward(saved.x_mid, saved.x, saved.h, sequence, saved.mixer, /*cache=*/nullptr, stream);
+
   saved.h_mid = like_x();
   saved.inv_rms_mid = statistics();
-  kernels::add(saved.x_mid, saved.x, y, stream);
   kernels::rms_norm(saved.h_mid, saved.inv_rms_mid, saved.x_mid, mid_norm_->weight, eps_, stream);
-  mlp_.forward(y, saved.h_mid, saved.mlp, stream);
-  kernels::add(x, saved.x_mid, y, stream);
+  mlp_.forward(x, saved.x_mid, saved.h_mid, saved.mlp, stream);
   if (!saved.products_alone) return;
   saved.h.reset();
   saved.h_mid.reset();
 }
 
-void Block::forward(TensorView x, const Sequence& sequence, Saved& saved, Stream& stream) const {
-  saved.x = Tensor::copy_of(stream, x);
+void Block::forward(Tensor& x, const Sequence& sequence, Saved& saved, Stream& stream) const {
   if (saved.recompute) {
-    infer(x, sequence, nullptr, stream);
-  } else {
-    run(x, sequence, saved, nullptr, stream);
+    saved.x = Tensor::copy_of(stream, x);
+    return infer(x, sequence, nullptr, stream);
   }
+  Tensor output(stream, x.view().shape, x.view().dtype);
+  saved.x = std::exchange(x, std::move(output));
+  run(x, sequence, saved, stream);
 }
 
 void Block::infer(TensorView x, const Sequence& sequence, MixerCache* cache, Stream& stream) const {
-  Tensor h(stream, x.shape, x.dtype), y(stream, x.shape, x.dtype);
-  Tensor inv_rms(stream, {x.dim(0)}, wide_dtype(x.dtype));
-  normalise_input(h, inv_rms, x, stream);
+  const Tensor x_mid(stream, x.shape, x.dtype);
   {
+    const Tensor h(stream, x.shape, x.dtype);
+    const Tensor inv_rms(stream, {x.dim(0)}, wide_dtype(x.dtype));
+    normalise_input(h, inv_rms, x, stream);
     Mixer::Saved unused;
-    mixer_.forward(y, h, sequence, unused, cache, stream);
+    mixer_.forward(x_mid, x, h, sequence, unused, cache, stream);
   }
-  finish(x, y, stream);
+  infer_mlp(x, x_mid, stream);
 }
 
 void Block::backward(TensorView d, const Sequence& sequence, Saved& saved, Stream& stream) const {
   if (saved.recompute) {
     Tensor output(stream, d.shape, d.dtype);
-    run(output, sequence, saved, nullptr, stream);
+    run(output, sequence, saved, stream);
   }
   const auto again = [&](Tensor& h, const Tensor& inv_rms, const Tensor& x, const Parameter& norm) {
     if (!h.empty()) return;

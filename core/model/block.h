@@ -20,8 +20,8 @@ class Block {
     bool products_alone = false;  // h and h_mid are made again, and what the mixer can
   };
 
-  /// x (N, D) is replaced by the layer's output.
-  void forward(TensorView x, const Sequence& sequence, Saved& saved, Stream& stream) const;
+  /// x (N, D) is replaced by the layer's output, in other memory.
+  void forward(Tensor& x, const Sequence& sequence, Saved& saved, Stream& stream) const;
   /// The same for a pass that needs no gradients; the tokens join the cache if there is one.
   void infer(TensorView x, const Sequence& sequence, MixerCache* cache, Stream& stream) const;
   /// d (N, D), the gradient of the output, is replaced by that of the input; the weights' gradients are added. `saved`
@@ -31,14 +31,16 @@ class Block {
   // The halves, for the align stage, which trains mixers on the teacher's stream.
   /// h (N, D) = the mixer's input.
   void normalise_input(TensorView h, TensorView inv_rms, TensorView x, Stream& stream) const;
-  /// x += y, then x += mlp(rms_norm(x)).
+  /// x += y, then x += mlp(rms_norm(x)). y is used up.
   void finish(TensorView x, TensorView y, Stream& stream) const;
   [[nodiscard]] const Mixer& mixer() const { return mixer_; }
   [[nodiscard]] const Parameter& input_norm() const { return *input_norm_; }
 
  private:
-  void run(TensorView x, const Sequence& sequence, Saved& saved, MixerCache* cache,
-           Stream& stream) const;
+  /// x = the layer's output for saved.x.
+  void run(TensorView x, const Sequence& sequence, Saved& saved, Stream& stream) const;
+  /// x = x_mid + mlp(rms_norm(x_mid)).
+  void infer_mlp(TensorView x, TensorView x_mid, Stream& stream) const;
 
   double eps_;
   const Parameter *input_norm_, *mid_norm_;

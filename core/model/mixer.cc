@@ -6,7 +6,6 @@
 #include "kernels/lightning_attention.h"
 #include "kernels/matmul.h"
 #include "kernels/norm_rope.h"
-#include "kernels/rms_norm.h"
 #include "kernels/rope.h"
 #include "kernels/softmax_attention.h"
 #include "parallel/placement.h"
@@ -93,12 +92,12 @@ Mixer::Mixer(MixerOptions options, const ParameterLookup& parameters, const std:
     : axes_(&axes),
       options_(std::move(options)),
       key_heads_(options_.H, options_.G, axes.tensor.rank(), axes.tensor.size()),
-      all_channels_(options_.H * options_.K),
       q_proj_(&parameters(prefix + "q_proj.weight")),
       k_proj_(&parameters(prefix + "k_proj.weight")),
       v_proj_(&parameters(prefix + "v_proj.weight")),
       o_proj_(&parameters(prefix + "o_proj.weight")) {
   const int rank = axes.tensor.rank(), ranks = axes.tensor.size();
+  const std::int64_t all_channels = options_.H * options_.K;
   const parallel::Range own = parallel::even_share(options_.H, rank, ranks);
   options_.G = parallel::key_heads_of(options_.H, options_.G, rank, ranks).size();
   options_.H = own.size();
@@ -108,11 +107,13 @@ Mixer::Mixer(MixerOptions options, const ParameterLookup& parameters, const std:
     q_norm_ = &parameters(prefix + "q_norm.weight");
     k_norm_ = &parameters(prefix + "k_norm.weight");
   }
-  if (options_.use_output_norm) o_norm_ = &parameters(prefix + "o_norm.weight");
   if (options_.use_output_gate) {
     const bool lightning = options_.type == MixerType::kLightning;
     gate_ = &parameters(prefix + (lightning ? "z_proj.weight" : "o_gate.weight"));
   }
+  const Parameter* norm =
+      options_.use_output_norm ? &parameters(prefix + "o_norm.weight") : nullptr;
+  output_ = OutputGate(norm, gate_ != nullptr, options_.eps, all_channels, axes.tensor);
 }
 
 MixerCache Mixer::make_cache(std::int64_t capacity, std::int64_t B, DType dtype,
@@ -128,8 +129,8 @@ MixerCache Mixer::make_cache(std::int64_t capacity, std::int64_t B, DType dtype,
   return cache;
 }
 
-void Mixer::forward(TensorView y, TensorView x, const Sequence& sequence, Saved& saved,
-                    MixerCache* cache, Stream& stream) const {
+void Mixer::forward(TensorView y, TensorView addend, TensorView x, const Sequence& sequence,
+                    Saved& saved, MixerCache* cache, Stream& stream) const {
   const parallel::Gathered all = axes_->tensor.gather(x, stream);
   project(all, sequence, saved, stream);
   turn_heads(sequence, saved, stream);
@@ -138,61 +139,18 @@ void Mixer::forward(TensorView y, TensorView x, const Sequence& sequence, Saved&
     saved.z = Tensor(stream, saved.o.view().shape, saved.o.view().dtype);
     kernels::linear(saved.z, all, gate_->weight, stream);
   }
-  gate_output(saved, stream);
-  const TensorView mixed = gated(saved);
-  axes_->tensor.reduce_scatter(
-      y, [&](const TensorView& out) { kernels::linear(out, mixed, o_proj_->weight, stream); },
-      stream);
-  if (!saved.products_alone) return;
-  if (q_norm_ != nullptr) {
-    saved.q.reset();
-    saved.k.reset();
+  {
+    const parallel::Gathered mixed = output_.forward(saved.output, saved.o, saved.z, stream);
+    axes_->tensor.add_reduce_scatter(
+        y, addend,
+        [&](const TensorView& out, const TensorView& added) {
+          kernels::linear(out, mixed, o_proj_->weight, stream, added);
+        },
+        stream);
   }
-  saved.n.reset();
-  saved.y.reset();
-}
-
-void Mixer::gate_output(Saved& saved, Stream& stream) const {
-  if (o_norm_ != nullptr) normalise_output(saved, stream);
-  if (gate_ == nullptr) return;
-  const TensorView mixed = o_norm_ != nullptr ? saved.n : saved.o;
-  saved.y = Tensor(stream, mixed.shape, mixed.dtype);
-  kernels::sigmoid_gate(saved.y, mixed, saved.z, stream);
-}
-
-TensorView Mixer::gated(const Saved& saved) const {
-  if (gate_ != nullptr) return saved.y;
-  return o_norm_ != nullptr ? saved.n : saved.o;
-}
-
-/// Over the heads of all ranks.
-void Mixer::normalise_output(Saved& saved, Stream& stream) const {
-  const TensorView o = saved.o;
-  saved.n = Tensor(stream, o.shape, o.dtype);
-  saved.o_inv_rms = Tensor(stream, {o.dim(0)}, wide_dtype(o.dtype));
-  Tensor sums;
-  kernels::SplitRows split;
-  if (axes_->tensor.size() > 1) {
-    sums = Tensor(stream, {o.dim(0)}, wide_dtype(o.dtype));
-    kernels::row_squares(sums, o, stream);
-    axes_->tensor.all_reduce(sums, comm::ReduceOp::kSum);
-    split = {sums, all_channels_};
-  }
-  kernels::rms_norm(saved.n, saved.o_inv_rms, o, o_norm_->weight, options_.eps, stream, split);
-}
-
-void Mixer::backward_output_norm(TensorView d_o, const Saved& saved, Stream& stream) const {
-  Tensor sums;
-  kernels::SplitRows split;
-  if (axes_->tensor.size() > 1) {
-    sums = Tensor(stream, {d_o.dim(0)}, wide_dtype(d_o.dtype));
-    kernels::row_dots(sums, d_o, saved.o, o_norm_->weight, stream);
-    axes_->tensor.all_reduce(sums, comm::ReduceOp::kSum);
-    split = {sums, all_channels_};
-  }
-  kernels::rms_norm_backward(d_o, settled_gradient(*o_norm_, stream), d_o, saved.o, o_norm_->weight,
-                             saved.o_inv_rms,
-                             /*accumulate=*/false, stream, split);
+  if (!saved.products_alone || q_norm_ == nullptr) return;
+  saved.q.reset();
+  saved.k.reset();
 }
 
 void Mixer::project(TensorView x, const Sequence& s, Saved& saved, Stream& stream) const {
@@ -298,24 +256,17 @@ void Mixer::mix_cached(const Sequence& s, Saved& saved, MixerCache& cache, Strea
 void Mixer::backward(TensorView dx, TensorView dy, TensorView x, const Sequence& s, Saved& saved,
                      Stream& stream) const {
   const auto like = [&](const Tensor& t) { return Tensor(stream, t.view().shape, t.view().dtype); };
-  if (saved.products_alone) {
-    if (q_norm_ != nullptr) turn_heads(s, saved, stream);
-    gate_output(saved, stream);
-  }
-  const TensorView mixed = o_norm_ != nullptr ? saved.n : saved.o;
-  const TensorView out = gated(saved);
+  if (saved.products_alone && q_norm_ != nullptr) turn_heads(s, saved, stream);
   Tensor d_o = like(saved.o);
   {
     const parallel::Gathered dy_all = axes_->tensor.gather(dy, stream);
     kernels::linear_backward_input(d_o, dy_all, o_proj_->weight, /*accumulate=*/false, stream);
-    add_matrix_gradient(*o_proj_, dy_all, out, stream);
+    const parallel::Gathered mixed =
+        output_.backward(d_o, saved.z, saved.output, saved.o, stream);  // z becomes dz
+    add_matrix_gradient(*o_proj_, dy_all, mixed, stream);
   }
   const parallel::Gathered all = axes_->tensor.gather(x, stream);
-  if (gate_ != nullptr) {
-    kernels::sigmoid_gate_backward(d_o, saved.z, d_o, mixed, saved.z, stream);  // z becomes dz
-    add_matrix_gradient(*gate_, saved.z, all, stream);
-  }
-  if (o_norm_ != nullptr) backward_output_norm(d_o, saved, stream);
+  if (gate_ != nullptr) add_matrix_gradient(*gate_, saved.z, all, stream);
   Tensor dq = like(saved.q), dk = like(saved.k), dv = like(saved.v);
   backward_mix(dq, dk, dv, d_o, s, saved, stream);
   backward_heads(dq, q_norm_, saved.q_projected, saved.q_inv_rms, s, stream);

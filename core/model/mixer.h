@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "core/model/model_axes.h"
+#include "core/model/output_gate.h"
 #include "core/model/parameters.h"
 #include "core/model/sequence.h"
 #include "kernels/norm_rope.h"
@@ -64,17 +65,17 @@ class Mixer {
     Tensor o, lse;   // mixed; lse of softmax attention
     Tensor
         states;  // lightning attention: before each fragment of this rank, when the context axis has several
-    Tensor o_inv_rms, n;  // n: o after its norm; empty without it
-    Tensor z, y;          // gate before its sigmoid, gated output; empty without a gate
-    /// Keeps products and attention alone: what passes over memory make of them (q, k, n, y) is made again.
+    Tensor z;  // gate before its sigmoid; empty without a gate
+    OutputGate::Saved output;
+    /// Keeps products and attention alone: what passes over memory make of them (q, k) is made again.
     bool products_alone = false;
   };
 
-  /// y (N, D) = mixer(x (N, D)), this rank's rows of T * B. With a cache, which only a rank alone has, the tokens follow
-  /// those in it and join it.
+  /// y (N, D) = addend + mixer(x (N, D)), this rank's rows of T * B; the addend may be y, or empty. With a cache, which
+  /// only a rank alone has, the tokens follow those in it and join it.
   /// Source: oracle `attn_mixer`, `lightning_mixer`.
-  void forward(TensorView y, TensorView x, const Sequence& sequence, Saved& saved,
-               MixerCache* cache, Stream& stream) const;
+  void forward(TensorView y, TensorView addend, TensorView x, const Sequence& sequence,
+               Saved& saved, MixerCache* cache, Stream& stream) const;
 
   /// Adds the weights' gradients to those that are trained and writes dx (N, D), or not when it is empty. `saved` is
   /// used up.
@@ -90,14 +91,8 @@ class Mixer {
   void project(TensorView x, const Sequence& sequence, Saved& saved, Stream& stream) const;
   /// q and k as mixed, from what was projected: norm, rotation and scaling of each head.
   void turn_heads(const Sequence& sequence, Saved& saved, Stream& stream) const;
-  /// n and y from o and z.
-  void gate_output(Saved& saved, Stream& stream) const;
   void mix(const Sequence& sequence, Saved& saved, MixerCache* cache, Stream& stream) const;
   void mix_cached(const Sequence& sequence, Saved& saved, MixerCache& cache, Stream& stream) const;
-  void normalise_output(Saved& saved, Stream& stream) const;
-  /// What o_proj reads.
-  [[nodiscard]] TensorView gated(const Saved& saved) const;
-  void backward_output_norm(TensorView d_o, const Saved& saved, Stream& stream) const;
   [[nodiscard]] parallel::ContextAttentionCall attention_call(const Sequence& sequence) const;
   [[nodiscard]] parallel::ContextLightningCall lightning_call(const Sequence& sequence) const;
   void backward_mix(TensorView dq, TensorView dk, TensorView dv, TensorView d_o,
@@ -110,9 +105,9 @@ class Mixer {
   const ModelAxes* axes_;
   MixerOptions options_;  // H, G and slopes are this rank's
   KeyHeads key_heads_;
-  std::int64_t all_channels_;  // H * K of all ranks
   const Parameter *q_proj_, *k_proj_, *v_proj_, *o_proj_;
-  const Parameter *q_norm_ = nullptr, *k_norm_ = nullptr, *o_norm_ = nullptr, *gate_ = nullptr;
+  const Parameter *q_norm_ = nullptr, *k_norm_ = nullptr, *gate_ = nullptr;
+  OutputGate output_;
 };
 
 }  // namespace halo::model

@@ -11,7 +11,8 @@ Mlp::Mlp(const ParameterLookup& parameters, const std::string& prefix, const Mod
       up_(&parameters(prefix + "up_proj.weight")),
       down_(&parameters(prefix + "down_proj.weight")) {}
 
-void Mlp::forward(TensorView y, TensorView x, Saved& saved, Stream& stream) const {
+void Mlp::forward(TensorView y, TensorView addend, TensorView x, Saved& saved,
+                  Stream& stream) const {
   const parallel::Gathered all = axes_->tensor.gather(x, stream);
   const Shape hidden{all.view().dim(0), gate_->weight.dim(0)};
   saved.gate = Tensor(stream, hidden, x.dtype);
@@ -20,8 +21,11 @@ void Mlp::forward(TensorView y, TensorView x, Saved& saved, Stream& stream) cons
   kernels::linear(saved.up, all, up_->weight, stream);
   Tensor activated(stream, hidden, x.dtype);
   kernels::swiglu(activated, saved.gate, saved.up, stream);
-  axes_->tensor.reduce_scatter(
-      y, [&](const TensorView& out) { kernels::linear(out, activated, down_->weight, stream); },
+  axes_->tensor.add_reduce_scatter(
+      y, addend,
+      [&](const TensorView& out, const TensorView& added) {
+        kernels::linear(out, activated, down_->weight, stream, added);
+      },
       stream);
 }
 

@@ -13,8 +13,8 @@ class Mlp {
   struct Saved {
     Tensor gate, up;  // (all rows, this rank's channels) before the activation
   };
-  /// y (N, D) = mlp(x (N, D)), this rank's rows of both.
-  void forward(TensorView y, TensorView x, Saved& saved, Stream& stream) const;
+  /// y (N, D) = addend + mlp(x (N, D)), this rank's rows of all; the addend may be y, or empty.
+  void forward(TensorView y, TensorView addend, TensorView x, Saved& saved, Stream& stream) const;
   /// Adds the weights' gradients and writes dx (N, D). `saved` is used up.
   void backward(TensorView dx, TensorView dy, TensorView x, Saved& saved, Stream& stream) const;
 

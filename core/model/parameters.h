@@ -74,8 +74,8 @@ struct Parameter {
       false;  // other ranks of the tensor axis hold some of it: their gradients are summed
   bool at_both_ends = false;  // of the pipeline, likewise
   Initializer init;
-  TensorView weight;  // of region.shape
-  TensorView grad;    // likewise, in the wide dtype; empty for a frozen parameter
+  TensorView weight;         // of region.shape
+  TensorView grad;           // likewise, in the wide dtype; empty for a frozen parameter
   Stream* stream = nullptr;  // that its memory belongs to
   bool* grad_is_clear =
       nullptr;  // whether grad counts as zero, whatever it holds; null for a frozen parameter

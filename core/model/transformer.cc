@@ -101,23 +101,33 @@ Tensor Transformer::infer(TensorView ids, Tensor x, const Sequence& sequence, St
   return h;
 }
 
-/// Whether a GPU has room for all that the layers' backward passes read, rather than for their products alone, from which
-/// the rest is made again by passes over memory. Either way the numbers are the same.
-bool Transformer::keeps_all(const Sequence& sequence, Stream& stream) const {
-  if (stream.device() != Device::kCuda) return true;
+/// How many layers may keep all that their backward passes read, where a GPU has room for it; the others keep their
+/// products alone, from which the rest is made again by passes over memory. Either way the numbers are the same.
+std::size_t Transformer::layers_kept_whole(const Sequence& sequence, Stream& stream) const {
+  if (stream.device() != Device::kCuda) return blocks_.size();
   const ModelConfig& c = config_;
-  const auto of_heads = [](std::int64_t heads, std::int64_t keys, std::int64_t K) {
-    return (6 * heads + 3 * keys) * K;
+  struct Row {  // elements a token and layer
+    std::int64_t whole, products;
   };
-  const std::int64_t mixer =
-      std::max(of_heads(c.lightning_nh, c.lightning_nkv, c.lightning_head_dim),
-               of_heads(c.num_attention_heads, c.num_key_value_heads, c.head_dim));
-  const std::int64_t row = 4 * c.hidden_size + mixer + 2 * c.intermediate_size;
-  const std::int64_t elements = sequence.rows() / axes_->tensor.size() * row * layers();
-  const std::size_t bytes =
-      static_cast<std::size_t>(elements) * dtype_size(blocks_.front().input_norm().weight.dtype);
-  constexpr std::size_t kRest = std::size_t{4} << 30;  // logits, workspaces, a layer's gradients
-  return bytes + bytes / 8 + kRest < stream.allocator()->available_bytes();
+  const std::int64_t both = 2 * c.hidden_size + 2 * c.intermediate_size;
+  const auto row = [&](std::int64_t heads, std::int64_t keys, std::int64_t K) {
+    return Row{both + 2 * c.hidden_size + (4 * heads + 3 * keys) * K,
+               both + (3 * heads + 2 * keys) * K};
+  };
+  const Row lightning = row(c.lightning_nh, c.lightning_nkv, c.lightning_head_dim);
+  const Row attention = row(c.num_attention_heads, c.num_key_value_heads, c.head_dim);
+  const Row most = lightning.whole > attention.whole ? lightning : attention;
+  const auto bytes = [&](std::int64_t elements) {
+    const auto rows = static_cast<double>(sequence.rows()) / axes_->tensor.size();
+    return rows * static_cast<double>(elements) *
+           static_cast<double>(dtype_size(blocks_.front().input_norm().weight.dtype));
+  };
+  constexpr double kRest = 1.5 * (1 << 30);  // the head's logits and workspaces
+  const double room = static_cast<double>(stream.allocator()->available_bytes()) - kRest -
+                      bytes(most.whole) -
+                      bytes(most.products) * static_cast<double>(blocks_.size());
+  return static_cast<std::size_t>(std::clamp(room / bytes(most.whole - most.products), 0.0,
+                                             static_cast<double>(blocks_.size())));
 }
 
 Tensor Transformer::forward(TensorView ids, Tensor x, const Sequence& sequence, bool recompute,
@@ -129,11 +139,11 @@ Tensor Transformer::forward(TensorView ids, Tensor x, const Sequence& sequence, 
     embed(x, ids, stream);
   }
   saved.blocks.resize(blocks_.size());
-  const bool products_alone = !recompute && !keeps_all(sequence, stream);
+  const std::size_t kept_whole = recompute ? 0 : layers_kept_whole(sequence, stream);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     before_forward(hooks, held_.begin + static_cast<int>(i));
     saved.blocks[i].recompute = recompute;
-    saved.blocks[i].products_alone = products_alone;
+    saved.blocks[i].products_alone = !recompute && i >= kept_whole;
     blocks_[i].forward(x, sequence, saved.blocks[i], stream);
   }
   if (!is_last()) return x;

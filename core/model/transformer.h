@@ -68,7 +68,7 @@ class Transformer {
                 const LayerHooks* hooks = nullptr) const;
 
  private:
-  [[nodiscard]] bool keeps_all(const Sequence& sequence, Stream& stream) const;
+  [[nodiscard]] std::size_t layers_kept_whole(const Sequence& sequence, Stream& stream) const;
   void before_last(const LayerHooks* hooks) const;
 
   ModelConfig config_;

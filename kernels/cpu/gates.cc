@@ -27,6 +27,14 @@ void for_each_element(const TensorView& like, std::int64_t cost, Stream& stream,
                  [&](std::int64_t, std::int64_t begin, std::int64_t end) { body(begin, end); });
 }
 
+/// body(keep_output), where keep_output(i, value) writes y, unless that is empty.
+template <class T, class Body>
+void with_output(const TensorView& y, T /*of elements*/, Body&& body) {
+  if (y.empty()) return body([](std::int64_t, T) {});
+  auto* const out = y.as<T>();
+  body([out](std::int64_t i, T value) { out[i] = value; });
+}
+
 /// y = f(a, b).
 template <class Function>
 void elementwise(const TensorView& y, const TensorView& a, const TensorView& b, Stream& stream,
@@ -67,27 +75,19 @@ void swiglu_backward(TensorView dgate, TensorView dup, TensorView y, TensorView 
     const auto* const d = dy.as<T>();
     const auto* const g = gate.as<T>();
     const auto* const u = up.as<T>();
-    const auto differentiate = [=](std::int64_t begin, std::int64_t end, auto&& keep_output) {
+    with_output(y, zero, [&](auto keep_output) {
+      for_each_element(dy, kExpCost, stream, [=](std::int64_t begin, std::int64_t end) {
 #pragma omp simd
-      for (std::int64_t i = begin; i < end; ++i) {
-        const T a = g[i], b = u[i], dyi = d[i];
-        const Sigmoid<T> sigmoid(a);
-        const T silu = a * sigmoid.s;
-        du[i] = dyi * silu;
-        dg[i] = dyi * b * (sigmoid.s * (1 + a * sigmoid.complement));
-        keep_output(i, silu * b);
-      }
-    };
-    if (y.empty()) {
-      for_each_element(dy, kExpCost, stream, [=](std::int64_t begin, std::int64_t end) {
-        differentiate(begin, end, [](std::int64_t, T) {});
+        for (std::int64_t i = begin; i < end; ++i) {
+          const T a = g[i], b = u[i], dyi = d[i];
+          const Sigmoid<T> sigmoid(a);
+          const T silu = a * sigmoid.s;
+          du[i] = dyi * silu;
+          dg[i] = dyi * b * (sigmoid.s * (1 + a * sigmoid.complement));
+          keep_output(i, silu * b);
+        }
       });
-    } else {
-      auto* const out = y.as<T>();
-      for_each_element(dy, kExpCost, stream, [=](std::int64_t begin, std::int64_t end) {
-        differentiate(begin, end, [=](std::int64_t i, T value) { out[i] = value; });
-      });
-    }
+    });
   });
 }
 
@@ -104,8 +104,8 @@ void sigmoid_gate(TensorView y, TensorView x, TensorView z, Stream& stream) {
   });
 }
 
-void sigmoid_gate_backward(TensorView dx, TensorView dz, TensorView dy, TensorView x, TensorView z,
-                           Stream& stream) {
+void sigmoid_gate_backward(TensorView dx, TensorView dz, TensorView y, TensorView dy, TensorView x,
+                           TensorView z, Stream& stream) {
   dispatch_cpu_float(x.dtype, [&](auto zero) {
     using T = decltype(zero);
     auto* const da = dx.as<T>();
@@ -113,14 +113,17 @@ void sigmoid_gate_backward(TensorView dx, TensorView dz, TensorView dy, TensorVi
     const auto* const d = dy.as<T>();
     const auto* const a = x.as<T>();
     const auto* const g = z.as<T>();
-    for_each_element(dy, kExpCost, stream, [=](std::int64_t begin, std::int64_t end) {
+    with_output(y, zero, [&](auto keep_output) {
+      for_each_element(dy, kExpCost, stream, [=](std::int64_t begin, std::int64_t end) {
 #pragma omp simd
-      for (std::int64_t i = begin; i < end; ++i) {
-        const T ai = a[i], dyi = d[i];
-        const Sigmoid<T> sigmoid(g[i]);
-        da[i] = dyi * sigmoid.s;
-        dg[i] = dyi * ai * (sigmoid.s * sigmoid.complement);
-      }
+        for (std::int64_t i = begin; i < end; ++i) {
+          const T ai = a[i], dyi = d[i];
+          const Sigmoid<T> sigmoid(g[i]);
+          da[i] = dyi * sigmoid.s;
+          dg[i] = dyi * ai * (sigmoid.s * sigmoid.complement);
+          keep_output(i, ai * sigmoid.s);
+        }
+      });
     });
   });
 }

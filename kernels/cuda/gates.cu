@@ -1,19 +1,10 @@
 #include "kernels/gates.h"
 
 #include "kernels/cuda/elementwise.cuh"
+#include "kernels/cuda/sigmoid.cuh"
 
 namespace halo::kernels::cuda {
 namespace {
-
-/// s = sigmoid(x) and 1 - s, each to full relative accuracy.
-struct Sigmoid {
-  __device__ explicit Sigmoid(float x) {
-    const float e = expf(-x > 80.0f ? 80.0f : -x);  // finite; fminf would lose NaN
-    s = 1.0f / (1.0f + e);
-    complement = e * s;
-  }
-  float s, complement;
-};
 
 struct SwiGlu {
   __device__ float operator()(float gate, float up) const { return gate * Sigmoid(gate).s * up; }
@@ -89,7 +80,7 @@ struct SwiGluBackward {
 
 template <class T>
 struct SigmoidGateBackward {
-  T *dx, *dz;
+  T *dx, *dz, *y;  // y may be null
   const T *dy, *x, *z;
 
   template <int N>
@@ -97,15 +88,17 @@ struct SigmoidGateBackward {
     const auto d = load_floats<N>(dy, i);
     const auto a = load_floats<N>(x, i);
     const auto g = load_floats<N>(z, i);
-    Pack<float, N> da, dg;
+    Pack<float, N> da, dg, output;
 #pragma unroll
     for (int k = 0; k < N; ++k) {
       const Sigmoid sigmoid(g.at[k]);
       da.at[k] = d.at[k] * sigmoid.s;
       dg.at[k] = d.at[k] * a.at[k] * (sigmoid.s * sigmoid.complement);
+      output.at[k] = a.at[k] * sigmoid.s;
     }
     store_floats(dx, i, da);
     store_floats(dz, i, dg);
+    if (y != nullptr) store_floats(y, i, output);
   }
 };
 
@@ -130,13 +123,13 @@ void sigmoid_gate(TensorView y, TensorView x, TensorView z, Stream& stream) {
   binary<SigmoidGate>(y, x, z, stream);
 }
 
-void sigmoid_gate_backward(TensorView dx, TensorView dz, TensorView dy, TensorView x, TensorView z,
-                           Stream& stream) {
+void sigmoid_gate_backward(TensorView dx, TensorView dz, TensorView y, TensorView dy, TensorView x,
+                           TensorView z, Stream& stream) {
   dispatch_cuda_float(x.dtype, [&](auto zero) {
     using T = decltype(zero);
-    const SigmoidGateBackward<T> body{data_of<T>(dx), data_of<T>(dz), data_of<T>(dy), data_of<T>(x),
-                                      data_of<T>(z)};
-    const bool in_packs = aligned(body.dx, body.dz, body.dy, body.x, body.z);
+    const SigmoidGateBackward<T> body{data_of<T>(dx), data_of<T>(dz), data_of<T>(y),
+                                      data_of<T>(dy), data_of<T>(x),  data_of<T>(z)};
+    const bool in_packs = aligned(body.dx, body.dz, body.y, body.dy, body.x, body.z);
     launch_elementwise<kPack<T>>(dy.size(), in_packs, body, stream);
   });
 }

@@ -150,21 +150,24 @@ class Products {
     return true;
   }
 
-  void run(const TensorView& c, const TensorView& a, const TensorView& b, const Matmul& options) {
-    const Key key{operand(c),          operand(a),          operand(b),
-                  options.transpose_a, options.transpose_b, options.beta != 0};
+  void run(const TensorView& c, const TensorView& a, const TensorView& b, const TensorView& addend,
+           const Matmul& options) {
+    Key key{operand(c),          operand(a),          operand(b),
+            options.transpose_a, options.transpose_b, options.beta != 0};
+    key.c.alignment = std::min(key.c.alignment, operand(addend).alignment);
     auto found = plans_.find(key);
     if (found == plans_.end()) found = plans_.emplace(key, make_plan(key, a, b)).first;
     const auto alpha = static_cast<float>(options.alpha), beta = static_cast<float>(options.beta);
-    multiply(found->second, found->second.algorithm, alpha, a.data, b.data, beta, c.data);
+    multiply(found->second, found->second.algorithm, alpha, a.data, b.data, beta, addend.data,
+             c.data);
   }
 
  private:
   /// In the library's order the product is c^T = op(b)^T op(a)^T, so b comes first.
   void multiply(const Plan& plan, const cublasLtMatmulAlgo_t& algorithm, float alpha, const void* a,
-                const void* b, float beta, void* c) {
+                const void* b, float beta, const void* addend, void* c) {
     HALO_CUBLAS_CHECK(cublasLtMatmul(library_.get(), plan.operation.get(), &alpha, b, plan.b.get(),
-                                     a, plan.a.get(), &beta, c, plan.c.get(), c, plan.c.get(),
+                                     a, plan.a.get(), &beta, addend, plan.c.get(), c, plan.c.get(),
                                      &algorithm, workspace_.begin(), kWorkspace, stream_));
   }
 
@@ -256,8 +259,9 @@ class Products {
     for (const cublasLtMatmulAlgo_t& algorithm : algorithms) {
       double shortest = 0;
       for (int i = 0; i < kTimings; ++i) {
-        const double seconds =
-            time([&] { multiply(plan, algorithm, 1.0F, a.data, b.data, beta, scratch.begin()); });
+        const double seconds = time([&] {
+          multiply(plan, algorithm, 1.0F, a.data, b.data, beta, scratch.begin(), scratch.begin());
+        });
         if (i == 1 || (i > 1 && seconds < shortest)) shortest = seconds;
       }
       if (best != nullptr && shortest >= least) continue;
@@ -302,11 +306,15 @@ void scale(const TensorView& c, double beta, cudaStream_t stream) {
 
 }  // namespace
 
-void matmul(TensorView c, TensorView a, TensorView b, const Matmul& options, Stream& stream) {
+void matmul(TensorView c, TensorView a, TensorView b, TensorView addend, const Matmul& options,
+            Stream& stream) {
   if (c.size() == 0) return;
   const std::int64_t inner = options.transpose_a ? a.dim(0) : a.dim(1);
-  if (inner == 0) return scale(c, options.beta, static_cast<cudaStream_t>(stream.queue().native()));
-  products_of(stream).run(c, a, b, options);
+  if (inner == 0) {
+    if (addend.data != c.data) copy(c, addend, stream);
+    return scale(c, options.beta, static_cast<cudaStream_t>(stream.queue().native()));
+  }
+  products_of(stream).run(c, a, b, addend, options);
 }
 
 void choose_matmuls(Stream& stream, MatmulChoice choice) { products_of(stream).choose(choice); }

@@ -1,4 +1,5 @@
 #include "kernels/rms_norm.h"
+#include "kernels/norm_gate.h"
 
 #include "kernels/cuda/head_rotation.cuh"
 
@@ -58,9 +59,9 @@ struct Forward {
   float channels, eps;
 };
 
-/// With a rotation a team holds a whole row, a pack a thread.
-template <class T, class L, class R>
-__global__ __launch_bounds__(kThreads) void forward_kernel(const Forward<T> a, const R rotation) {
+/// With a rotation a team holds a whole row, two packs a thread.
+template <class T, class L, class Step>
+__global__ __launch_bounds__(kThreads) void forward_kernel(const Forward<T> a, const Step step) {
   constexpr int N = L::N;
   __shared__ float of_warps[kThreads / 32];
   const std::int64_t row = std::int64_t{blockIdx.x} * L::teams + threadIdx.x / L::lanes;
@@ -85,19 +86,20 @@ __global__ __launch_bounds__(kThreads) void forward_kernel(const Forward<T> a, c
   }
   const float scale = 1 / sqrtf(squares / a.channels + a.eps);
   if (here && lane == 0) a.inv_rms[row] = scale;
-  if constexpr (kRotates<R>) {
-    float out[N] = {};
-    if (here) {
+  if constexpr (kRotates<Step>) {
+    if (!here) return;
+    float out[2][N];
+    for_items<L>(lane, packs, [&](int i, int at) {
       float weight[N];
-      read_floats(weight, a.weight + lane * N);
+      read_floats(weight, a.weight + at * N);
 #pragma unroll
       for (int k = 0; k < N; ++k) {
-        const float unit = to_float(from_float<T>(to_float(kept[0].at[k]) * scale));
-        out[k] = to_float(from_float<T>(unit * weight[k]));
+        const float unit = to_float(from_float<T>(to_float(kept[i].at[k]) * scale));
+        out[i][k] = to_float(from_float<T>(unit * weight[k]));
       }
-    }
-    rotation.template apply<L>(out, row, here, lane, 1.0f);
-    if (here) write_floats(y + lane * N, out);
+    });
+    step.template apply<L>(out, row, lane, 1.0f);
+    for_items<L>(lane, packs, [&](int i, int at) { write_floats(y + at * N, out[i]); });
     return;
   }
   for_items<L>(lane, packs, [&](int i, int at) {
@@ -107,7 +109,25 @@ __global__ __launch_bounds__(kThreads) void forward_kernel(const Forward<T> a, c
 #pragma unroll
     for (int k = 0; k < N; ++k)
       out[k] = to_float(from_float<T>(to_float(kept[i].at[k]) * scale)) * weight[k];
+    if constexpr (kGates<Step>) step.apply(out, row * a.D + at * N);
     write_floats(y + at * N, out);
+  });
+}
+
+template <class T, class Step>
+void run_forward(TensorView y, TensorView inv_rms, TensorView x, TensorView weight, double eps,
+                 const SplitRows& split, const Step& step, Stream& stream) {
+  const std::int64_t N = x.dim(0), D = x.dim(1);
+  if (N == 0 || D == 0) return;
+  const Forward<T> a{data_of<T>(y),       data_of<float>(inv_rms),    data_of<T>(x),
+                     data_of<T>(weight),  data_of<float>(split.sums), N,
+                     static_cast<int>(D), channels_of(x, split),      static_cast<float>(eps)};
+  const T* gate = nullptr;
+  if constexpr (kGates<Step>) gate = step.z;
+  with_layout<T>(D, packed<T>(D, a.y, a.x, a.weight, gate), [&](auto layout) {
+    using L = decltype(layout);
+    forward_kernel<T, L><<<blocks_of<L>(N), kThreads, 0, native(stream)>>>(a, step);
+    check_launch();
   });
 }
 
@@ -133,18 +153,17 @@ void row_dots(TensorView sums, TensorView dy, TensorView x, TensorView weight, S
 
 void rms_norm(TensorView y, TensorView inv_rms, TensorView x, TensorView weight, double eps,
               Stream& stream, const SplitRows& split) {
-  const std::int64_t N = x.dim(0), D = x.dim(1);
-  if (N == 0 || D == 0) return;
+  dispatch_cuda_float(x.dtype, [&](auto zero) {
+    run_forward<decltype(zero)>(y, inv_rms, x, weight, eps, split, NoStep{}, stream);
+  });
+}
+
+void norm_gate(TensorView y, TensorView inv_rms, TensorView x, TensorView weight, TensorView z,
+               double eps, Stream& stream) {
   dispatch_cuda_float(x.dtype, [&](auto zero) {
     using T = decltype(zero);
-    const Forward<T> a{data_of<T>(y),       data_of<float>(inv_rms),    data_of<T>(x),
-                       data_of<T>(weight),  data_of<float>(split.sums), N,
-                       static_cast<int>(D), channels_of(x, split),      static_cast<float>(eps)};
-    with_layout<T>(D, packed<T>(D, a.y, a.x, a.weight), [&](auto layout) {
-      using L = decltype(layout);
-      forward_kernel<T, L><<<blocks_of<L>(N), kThreads, 0, native(stream)>>>(a, NoRotation{});
-      check_launch();
-    });
+    const GateStep<T> gate{data_of<T>(z), nullptr, nullptr};
+    run_forward<T>(y, inv_rms, x, weight, eps, {}, gate, stream);
   });
 }
 

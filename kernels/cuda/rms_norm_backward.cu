@@ -1,3 +1,4 @@
+#include "kernels/norm_gate.h"
 #include "kernels/rms_norm.h"
 
 #include "core/base/tensor.h"
@@ -73,10 +74,27 @@ __device__ __forceinline__ void unpack_anew(Pack<T, N>& pack) {
   }
 }
 
-/// With a rotation a team holds a whole row, a pack a thread.
-template <class T, class L, class R>
+template <class L, class T, class Step>
+__device__ __forceinline__ void turn_back(Pack<T, L::N> (&dy)[2], const Step& rotation,
+                                          std::int64_t row, int lane) {
+  float turned[2][L::N];
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+#pragma unroll
+    for (int k = 0; k < L::N; ++k) turned[i][k] = to_float(dy[i].at[k]);
+  }
+  rotation.template apply<L>(turned, row, lane, -1.0f);
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+#pragma unroll
+    for (int k = 0; k < L::N; ++k) dy[i].at[k] = from_float<T>(turned[i][k]);
+  }
+}
+
+/// With a rotation a team holds a whole row, two packs a thread.
+template <class T, class L, class Step>
 __global__ __launch_bounds__(kThreads, L::blocks_per_sm) void backward_kernel(const Backward<T> a,
-                                                                              const R rotation) {
+                                                                              const Step step) {
   constexpr int N = L::N;
   __shared__ float of_warps[2][kThreads / 32];  // by turns: one barrier a row is then enough
   const int lane = threadIdx.x % L::lanes, team = threadIdx.x / L::lanes;
@@ -89,17 +107,25 @@ __global__ __launch_bounds__(kThreads, L::blocks_per_sm) void backward_kernel(co
     const bool here = row < a.N;
     const int packs = here ? a.D / N : 0;
     float dot = 0;
-    if constexpr (kRotates<R>) {
-      float turned[N] = {};
-      if (here) read_floats(turned, a.dy + row * a.D + lane * N);
-      rotation.template apply<L>(turned, row, here, lane, -1.0f);
-#pragma unroll
-      for (int k = 0; k < N; ++k) dy[0].at[k] = from_float<T>(turned[k]);
-    }
     for_items<L>(lane, packs, [&](int i, int at) {
       weight[i] = read_pack<T, N>(a.weight + at * N);  // each row anew: registers are dearer
       x[i] = read_pack<T, N>(a.x + row * a.D + at * N);
-      if constexpr (!kRotates<R>) dy[i] = read_pack<T, N>(a.dy + row * a.D + at * N);
+      dy[i] = read_pack<T, N>(a.dy + row * a.D + at * N);
+    });
+    if constexpr (kRotates<Step>) {
+      if (here) turn_back<L>(dy, step, row, lane);
+    }
+    const float scale = here ? a.inv_rms[row] : 0;
+    for_items<L>(lane, packs, [&](int i, int at) {
+      if constexpr (kGates<Step>) {
+        float n[N];
+#pragma unroll
+        for (int k = 0; k < N; ++k) {
+          const float unit = to_float(from_float<T>(to_float(x[i].at[k]) * scale));
+          n[k] = to_float(from_float<T>(unit * to_float(weight[i].at[k])));
+        }
+        step.apply_backward(dy[i], n, row * a.D + at * N);
+      }
 #pragma unroll
       for (int k = 0; k < N; ++k)
         dot += to_float(dy[i].at[k]) * to_float(weight[i].at[k]) * to_float(x[i].at[k]);
@@ -109,7 +135,7 @@ __global__ __launch_bounds__(kThreads, L::blocks_per_sm) void backward_kernel(co
     } else {
       dot = here ? a.dots[row] : 0;
     }
-    const float scale = here ? a.inv_rms[row] : 0, mean = dot * scale / a.channels;
+    const float mean = dot * scale / a.channels;
     for_items<L>(lane, packs, [&](int i, int at) {
       unpack_anew(weight[i]), unpack_anew(x[i]), unpack_anew(dy[i]);
       float unit[N], dy_weight[N];
@@ -194,8 +220,8 @@ __global__ __launch_bounds__(kColumns* kRuns) void add_partials_kernel(float* dw
   dweight[d] += sum;
 }
 
-template <class T, class L, class R>
-void run_backward(Backward<T> a, TensorView dweight, const R& rotation, Stream& stream) {
+template <class T, class L, class Step>
+void run_backward(Backward<T> a, TensorView dweight, const Step& step, Stream& stream) {
   const cudaStream_t queue = native(stream);
   const unsigned blocks = blocks_for(a.N, L::teams, L::most_blocks);
   Tensor memory;
@@ -204,7 +230,7 @@ void run_backward(Backward<T> a, TensorView dweight, const R& rotation, Stream& 
     a.partial = data_of<float>(memory);
   }
   if constexpr (L::fits) {
-    backward_kernel<T, L><<<blocks, kThreads, 0, queue>>>(a, rotation);
+    backward_kernel<T, L><<<blocks, kThreads, 0, queue>>>(a, step);
   } else {
     if (a.partial != nullptr) {
       const dim3 grid(blocks_for(a.D, kThreads), blocks);
@@ -242,7 +268,37 @@ void rms_norm_backward(TensorView dx, TensorView dweight, TensorView dy, TensorV
                         channels_of(x, split),
                         accumulate};
     with_layout<T>(D, packed<T>(D, a.dx, a.dy, a.x, a.weight), [&](auto layout) {
-      run_backward<T, decltype(layout)>(a, dweight, NoRotation{}, stream);
+      run_backward<T, decltype(layout)>(a, dweight, NoStep{}, stream);
+    });
+  });
+}
+
+bool norm_gate_takes(DType dtype, std::int64_t D) {
+  const auto pack = static_cast<std::int64_t>(16 / dtype_size(dtype));
+  return D % pack == 0 && D <= 4 * kThreads * pack;  // a row fits into registers
+}
+
+void norm_gate_backward(TensorView d, TensorView dweight, TensorView y, TensorView z, TensorView x,
+                        TensorView weight, TensorView inv_rms, Stream& stream) {
+  const std::int64_t N = x.dim(0), D = x.dim(1);
+  if (N == 0 || D == 0) return;
+  dispatch_cuda_float(x.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const Backward<T> a{data_of<T>(d),
+                        nullptr,
+                        data_of<T>(d),
+                        data_of<T>(x),
+                        data_of<T>(weight),
+                        data_of<float>(inv_rms),
+                        nullptr,
+                        N,
+                        static_cast<int>(D),
+                        static_cast<float>(D),
+                        /*accumulate=*/false};
+    const GateStep<T> gate{data_of<T>(z), data_of<T>(z), data_of<T>(y)};
+    with_layout<T>(D, /*packs=*/true, [&](auto layout) {
+      using L = decltype(layout);
+      if constexpr (L::fits) run_backward<T, L>(a, dweight, gate, stream);
     });
   });
 }

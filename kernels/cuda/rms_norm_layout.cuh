@@ -17,7 +17,7 @@ struct Layout {
   static constexpr int items = kItems;
   static constexpr int teams = kThreads / kLanes;
   // Blocks of the backward pass, some an SM of an H100: constant, since dweight's order must not depend on the GPU.
-  static constexpr int blocks_per_sm = items == 1 ? 4 : 2;
+  static constexpr int blocks_per_sm = items == 1 ? 4 : items == 2 ? 3 : 2;
   static constexpr int most_blocks = kLanes == kThreads ? 132 * blocks_per_sm : 792;
 };
 
@@ -29,8 +29,9 @@ void with_layout(std::int64_t D, bool packs, Body&& body) {
     return body(Layout<1, kThreads, false>{});
   }
   constexpr int N = kPack<T>;
-  if (D <= 8 * N) return body(Layout<N, 8, true>{});
-  if (D <= 16 * N) return body(Layout<N, 16, true>{});
+  if (D <= 8 * N) return body(Layout<N, 4, true, 2>{});
+  if (D <= 16 * N) return body(Layout<N, 8, true, 2>{});
+  if (D <= 32 * N) return body(Layout<N, 16, true, 2>{});
   if (D <= 4 * 32 * N) return body(Layout<N, 32, true>{});
   if (D <= kThreads * N) return body(Layout<N, kThreads, true, 1>{});
   if (D <= 4 * kThreads * N) return body(Layout<N, kThreads, true>{});

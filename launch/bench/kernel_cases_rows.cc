@@ -163,14 +163,15 @@ void add_gates(Cases& cases, const KernelSizes& s) {
          const TensorView z = o.normal(heads, s.dtype);
          return {[=](Stream& stream) { kernels::sigmoid_gate(y, x, z, stream); }, moves({y, x, z})};
        }});
-  cases.push_back(
-      {"sigmoid_gate_backward", to_string(heads), [=](Operands& o) -> KernelCall {
-         const TensorView dx = o.room(heads, s.dtype), dz = o.room(heads, s.dtype);
-         const TensorView dy = o.normal(heads, s.dtype), x = o.normal(heads, s.dtype);
-         const TensorView z = o.normal(heads, s.dtype);
-         return {[=](Stream& stream) { kernels::sigmoid_gate_backward(dx, dz, dy, x, z, stream); },
-                 moves({dx, dz, dy, x, z})};
-       }});
+  cases.push_back({"sigmoid_gate_backward", to_string(heads), [=](Operands& o) -> KernelCall {
+                     const TensorView dx = o.room(heads, s.dtype), dz = o.room(heads, s.dtype);
+                     const TensorView dy = o.normal(heads, s.dtype), x = o.normal(heads, s.dtype);
+                     const TensorView z = o.normal(heads, s.dtype);
+                     return {[=](Stream& stream) {
+                               kernels::sigmoid_gate_backward(dx, dz, {}, dy, x, z, stream);
+                             },
+                             moves({dx, dz, dy, x, z})};
+                   }});
   const Shape hidden{s.tokens, s.D};
   const auto binary = [&](const char* op, auto function) {
     cases.push_back(

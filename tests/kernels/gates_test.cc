@@ -38,7 +38,7 @@ struct Gates {
   }
   std::pair<std::vector<T>, std::vector<T>> gate_gradients(Stream& stream) {
     auto da = poisoned<T>(std::ssize(a)), db = da;
-    sigmoid_gate_backward(flat(da), flat(db), flat(dy), flat(a), flat(b), stream);
+    sigmoid_gate_backward(flat(da), flat(db), {}, flat(dy), flat(a), flat(b), stream);
     return {da, db};
   }
 };
@@ -160,8 +160,11 @@ TYPED_TEST(GatesTest, WorkInPlace) {
   sigmoid_gate(flat(h.a), flat(h.a), flat(h.b), stream);
   EXPECT_EQ(h.a, gated);
   h = g;
-  sigmoid_gate_backward(flat(h.dy), flat(h.b), flat(h.dy), flat(h.a), flat(h.b), stream);
+  sigmoid_gate_backward(flat(h.dy), flat(h.b), {}, flat(h.dy), flat(h.a), flat(h.b), stream);
   EXPECT_EQ(std::pair(h.dy, h.b), std::pair(dx, dz));
+  h = g;
+  sigmoid_gate_backward(flat(h.dy), flat(h.b), flat(h.a), flat(h.dy), flat(h.a), flat(h.b), stream);
+  EXPECT_EQ(std::tuple(h.dy, h.b, h.a), std::tuple(dx, dz, gated));
   h = g;
   auto sum = poisoned<T>(9001);
   add(flat(sum), flat(g.a), flat(g.b), stream);
@@ -193,7 +196,9 @@ TEST(Gates, CheckTheirOperands) {
   EXPECT_THROW(swiglu_backward(flat(d), flat(e), flat(e), x, y, z, stream), Error);
   EXPECT_THROW(swiglu_backward(flat(d), flat(e), flat(wide), x, y, z, stream), Error);
   EXPECT_THROW(sigmoid_gate(half, shifted, z.slice(0, 0, 4), stream), Error);
-  EXPECT_THROW(sigmoid_gate_backward(flat(e), flat(e), x, y, z, stream), Error);
+  EXPECT_THROW(sigmoid_gate_backward(flat(e), flat(e), {}, x, y, z, stream), Error);
+  EXPECT_THROW(sigmoid_gate_backward(flat(d), flat(e), flat(e), x, y, z, stream), Error);
+  EXPECT_THROW(sigmoid_gate_backward(flat(d), flat(e), flat(wide), x, y, z, stream), Error);
   EXPECT_THROW(add(y.slice(0, 0, 4), x, z, stream), Error);
   std::vector<std::int32_t> whole(8);
   EXPECT_THROW(add(flat(whole), flat(whole), flat(whole), stream), Error);

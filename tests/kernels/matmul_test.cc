@@ -143,6 +143,22 @@ TEST(MatmulTest, LinearAndItsBackwardAreTheThreeProductsOfAProjection) {
   for (std::size_t i = 0; i < dweight.size(); ++i) EXPECT_NEAR(twice[i], 2 * dweight[i], 1e-14);
 }
 
+TEST(MatmulTest, LinearAddsToAnother) {
+  constexpr std::int64_t N = 37, I = 19, O = 23;
+  Stream stream(2);
+  Matrix<double> x(N, I, "x"), weight(O, I, "weight"), addend(N, O, "addend"), y(N, O, "y");
+  Matrix<double> expected(N, O, "expected");
+  linear(expected.view(), x.view(), weight.view(), stream);
+  for (std::size_t i = 0; i < expected.values.size(); ++i) expected.values[i] += addend.values[i];
+  const std::vector<double> before = addend.values;
+  linear(y.view(), x.view(), weight.view(), stream, addend.view());
+  EXPECT_EQ(addend.values, before);
+  for (std::size_t i = 0; i < y.values.size(); ++i)
+    EXPECT_NEAR(y.values[i], expected.values[i], 1e-13);
+  linear(addend.view(), x.view(), weight.view(), stream, addend.view());
+  EXPECT_EQ(addend.values, y.values);
+}
+
 TEST(MatmulTest, RefusesWhatDoesNotFit) {
   Stream stream(1);
   std::vector<float> f(64);
@@ -152,6 +168,12 @@ TEST(MatmulTest, RefusesWhatDoesNotFit) {
   EXPECT_THROW(matmul(matrix(2, 4), matrix(2, 4), matrix(4, 3), {}, stream), Error);
   EXPECT_THROW(matmul(matrix(2, 3), matrix(2, 4), view(d.data(), {4, 3}), {}, stream), Error);
   EXPECT_THROW(matmul(view(f.data(), {6}), matrix(2, 4), matrix(4, 3), {}, stream), Error);
+  EXPECT_THROW(matmul(matrix(2, 3), matrix(2, 4), matrix(4, 3), {.beta = 1}, stream, matrix(3, 2)),
+               Error);
+  std::vector<float> other(64);
+  EXPECT_THROW(matmul(matrix(2, 3), view(other.data(), {2, 4}), view(other.data(), {4, 3}),
+                      {.beta = 1}, stream, matrix(2, 3).slice(0, 0, 1).reshape({1, 3})),
+               Error);
   TensorView gaps = matrix(4, 3);
   gaps.strides[1] = 2;
   EXPECT_THROW(matmul(matrix(2, 3), matrix(2, 4), gaps, {}, stream), Error);

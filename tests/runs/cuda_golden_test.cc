@@ -4,6 +4,7 @@
 #include "core/base/file.h"
 #include "launch/metrics.h"
 #include "tests/runs/golden_case.h"
+#include "tests/runs/resume_case.h"
 
 namespace halo::test {
 namespace {
@@ -86,6 +87,33 @@ TEST_F(CudaGoldenTest, TwoRunsGiveTheSameBits) {
       }
     }
   }
+}
+
+/// Stopped in two stages and killed in one.
+void expect_same_bits_after_breaks(const std::string& precision, int ranks,
+                                   const std::vector<std::string>& layout) {
+  SCOPED_TRACE(str(precision, ' ', ranks, " ranks"));
+  std::vector<std::string> options{"--device", "cuda", "--set", "precision=" + precision};
+  for (const std::string& field : layout)
+    options.insert(options.end(), {"--set", "layout." + field});
+  const ResumeCase resume(16, options);
+  std::ignore = resume.run(ranks, "unbroken");
+  int breaks = 0;
+  breaks += resume.stop(ranks, "broken", "align", 3);
+  const auto killed = resume.interrupt(ranks, "broken", "distill", 9,
+                                       [](const RunningProgram& program) { program.kill_all(); });
+  breaks += killed && killed->exit_code != 0;
+  breaks += resume.stop(ranks, "broken", "finetune", 4);
+  EXPECT_GE(breaks, 2) << "they came too late";
+  std::ignore = resume.run(ranks, "broken");
+  resume.expect_equal("broken", "unbroken");
+}
+
+TEST_F(CudaGoldenTest, ABrokenRunGoesOnToTheSameBits) {
+  expect_same_bits_after_breaks("BF16", 0, {});
+  expect_same_bits_after_breaks("FP32", 0, {});
+  expect_same_bits_after_breaks("BF16", 2, {"context=2"});
+  expect_same_bits_after_breaks("BF16", 2, {"tensor=2"});
 }
 
 }  // namespace

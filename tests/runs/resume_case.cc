@@ -51,8 +51,10 @@ void expect_equal_tensor(const checkpoints::SafetensorsFile& file,
 
 }  // namespace
 
-ResumeCase::ResumeCase(std::int64_t steps)
-    : golden_(std::make_unique<GoldenCase>("tied", folder_.path())), steps_(steps) {}
+ResumeCase::ResumeCase(std::int64_t steps, std::vector<std::string> options)
+    : golden_(std::make_unique<GoldenCase>("tied", folder_.path())),
+      steps_(steps),
+      options_(std::move(options)) {}
 
 std::vector<std::string> ResumeCase::command(int ranks, const std::string& output,
                                              const std::vector<std::string>& more) const {
@@ -60,6 +62,7 @@ std::vector<std::string> ResumeCase::command(int ranks, const std::string& outpu
       "--config", golden_->config().string(),      "--output", (folder_ / output).string(),
       "--set",    str("train.steps=", steps_),     "--set",    "train.data.sequence_length=32",
       "--set",    "train.checkpoint.every_steps=7"};
+  arguments.insert(arguments.end(), options_.begin(), options_.end());
   arguments.insert(arguments.end(), more.begin(), more.end());
   return train_command(ranks, arguments);
 }

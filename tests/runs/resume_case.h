@@ -11,7 +11,8 @@ constexpr const char* kStages[] = {"align", "distill", "finetune"};
 /// The golden case's three stages with more and shorter steps, so that a run can be met in the middle of each.
 class ResumeCase {
  public:
-  explicit ResumeCase(std::int64_t steps);
+  /// `options` of halo_train come after the case's own.
+  explicit ResumeCase(std::int64_t steps, std::vector<std::string> options = {});
 
   [[nodiscard]] std::int64_t steps() const { return steps_; }
   [[nodiscard]] std::filesystem::path output(const std::string& name) const {
@@ -52,6 +53,7 @@ class ResumeCase {
   TestFolder folder_;
   std::unique_ptr<GoldenCase> golden_;
   std::int64_t steps_;
+  std::vector<std::string> options_;
 };
 
 /// How a run is killed, `tries` times at random moments that `seed` gives.

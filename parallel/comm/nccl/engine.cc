@@ -66,14 +66,15 @@ NcclEngine::~NcclEngine() {
 }
 
 std::shared_ptr<NcclGroup> NcclEngine::make_group(Communicator& host) {
-  auto group = std::make_shared<NcclGroup>(host, nullptr, next_group_++, probe_.view());
+  auto group = std::make_shared<NcclGroup>(host, nullptr, next_group_++, probe_.view(), ends_);
   groups_.push_back(group);
   return group;
 }
 
 std::shared_ptr<NcclGroup> NcclEngine::make_group(std::unique_ptr<Communicator> host,
                                                   const NcclGroup& parent) {
-  auto group = std::make_shared<NcclGroup>(std::move(host), &parent, next_group_++, probe_.view());
+  auto group =
+      std::make_shared<NcclGroup>(std::move(host), &parent, next_group_++, probe_.view(), ends_);
   groups_.push_back(group);
   return group;
 }

@@ -83,6 +83,7 @@ class NcclEngine : public std::enable_shared_from_this<NcclEngine> {
   CallLog& log_;
   double deadline_;  // seconds
   Tensor probe_;
+  std::shared_ptr<NcclLinkEnds> ends_ = std::make_shared<NcclLinkEnds>();
   CudaEvents events_;
   CudaEvent anchor_;        // has passed
   double anchor_time_ = 0;  // when, as of steady_seconds()

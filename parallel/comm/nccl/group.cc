@@ -35,16 +35,28 @@ class Unobserved {
 
 }  // namespace
 
-NcclGroup::NcclGroup(Communicator& host, const NcclGroup* parent, int id, TensorView probe)
-    : host_(&host), setup_(host.split(0, host.rank(), host.name() + " links")), probe_(probe) {
+NcclGroup::NcclGroup(Communicator& host, const NcclGroup* parent, int id, TensorView probe,
+                     std::shared_ptr<NcclLinkEnds> ends)
+    : host_(&host),
+      setup_(host.split(0, host.rank(), host.name() + " links")),
+      probe_(probe),
+      ends_(std::move(ends)) {
   if (parent != nullptr) lineage_ = parent->lineage_;
   lineage_.push_back(id);
 }
 
 NcclGroup::NcclGroup(std::unique_ptr<Communicator> host, const NcclGroup* parent, int id,
-                     TensorView probe)
-    : NcclGroup(*host, parent, id, probe) {
+                     TensorView probe, std::shared_ptr<NcclLinkEnds> ends)
+    : NcclGroup(*host, parent, id, probe, std::move(ends)) {
   owned_ = std::move(host);
+}
+
+NcclGroup::~NcclGroup() {
+  ends_->end(std::move(all_));
+  for (auto& [unused, pair] : pairs_) {
+    ends_->end(std::move(pair.out));
+    ends_->end(std::move(pair.in));
+  }
 }
 
 bool NcclGroup::comes_of(const NcclGroup& other) const {

@@ -22,10 +22,16 @@ class NcclGroup {
     std::string reason;
   };
 
-  /// Collective over `host`, which has the same ranks. `probe` is two bytes of the device that nothing else uses.
-  NcclGroup(Communicator& host, const NcclGroup* parent, int id, TensorView probe);
+  /// Collective over `host`, which has the same ranks. `probe` is two bytes of the device that nothing else uses; `ends`
+  /// gets the links at the end.
+  NcclGroup(Communicator& host, const NcclGroup* parent, int id, TensorView probe,
+            std::shared_ptr<NcclLinkEnds> ends);
   /// Owns `host`.
-  NcclGroup(std::unique_ptr<Communicator> host, const NcclGroup* parent, int id, TensorView probe);
+  NcclGroup(std::unique_ptr<Communicator> host, const NcclGroup* parent, int id, TensorView probe,
+            std::shared_ptr<NcclLinkEnds> ends);
+  NcclGroup(const NcclGroup&) = delete;
+  NcclGroup& operator=(const NcclGroup&) = delete;
+  ~NcclGroup();
 
   [[nodiscard]] Communicator& host() const { return *host_; }
   [[nodiscard]] int rank() const { return host_->rank(); }
@@ -53,6 +59,7 @@ class NcclGroup {
   TensorView probe_;
   std::unique_ptr<NcclLink> all_;
   std::map<int, Pair> pairs_;
+  std::shared_ptr<NcclLinkEnds> ends_;
 };
 
 }  // namespace halo::comm

@@ -2,6 +2,8 @@
 
 #include <glog/logging.h>
 
+#include <chrono>
+#include <thread>
 #include <utility>
 
 #include "core/base/cuda/check.h"
@@ -23,9 +25,11 @@ NcclLink::NcclLink(std::string name, const ncclUniqueId& id, int rank, int size)
   HALO_NCCL_CHECK(ncclCommInitRankConfig(&comm_, size, id, rank, &config));
 }
 
-NcclLink::~NcclLink() {
+void NcclLink::end() noexcept {
   if (comm_ == nullptr) return;
-  if (const ncclResult_t status = ncclCommDestroy(comm_); status != ncclSuccess)
+  static_cast<void>(cudaSetDevice(device_));  // of this thread
+  if (const ncclResult_t status = ncclCommDestroy(std::exchange(comm_, nullptr));
+      status != ncclSuccess)
     LOG(ERROR) << "ending NCCL's communicator " << name_ << ": " << ncclGetErrorString(status);
 }
 
@@ -43,6 +47,28 @@ void NcclLink::abort() noexcept {
   if (const ncclResult_t status = ncclCommAbort(std::exchange(comm_, nullptr));
       status != ncclSuccess)
     LOG(ERROR) << "aborting NCCL's communicator " << name_ << ": " << ncclGetErrorString(status);
+}
+
+void NcclLinkEnds::end(std::unique_ptr<NcclLink> link) {
+  if (link == nullptr) return;
+  {
+    const std::lock_guard lock(open_->mutex);
+    ++open_->links;
+  }
+  std::thread([open = open_, link = std::move(link)]() mutable {
+    link.reset();
+    const std::lock_guard lock(open->mutex);
+    --open->links;
+    open->changed.notify_all();
+  }).detach();
+}
+
+NcclLinkEnds::~NcclLinkEnds() {
+  constexpr auto kLongest = std::chrono::seconds(60);
+  std::unique_lock lock(open_->mutex);
+  if (!open_->changed.wait_for(lock, kLongest, [this] { return open_->links == 0; }))
+    LOG(ERROR) << open_->links
+               << " of NCCL's communicators did not end: a peer has not ended its own";
 }
 
 NcclTogether::NcclTogether() { HALO_NCCL_CHECK(ncclGroupStart()); }

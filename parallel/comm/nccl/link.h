@@ -2,6 +2,9 @@
 #include <cuda_runtime_api.h>
 #include <nccl.h>
 
+#include <condition_variable>
+#include <memory>
+#include <mutex>
 #include <string>
 
 #include "core/base/unique_handle.h"
@@ -15,8 +18,9 @@ class NcclLink {
   NcclLink(std::string name, const ncclUniqueId& id, int rank, int size);
   NcclLink(const NcclLink&) = delete;
   NcclLink& operator=(const NcclLink&) = delete;
-  /// Everything queued must have ended.
-  ~NcclLink();
+  ~NcclLink() { end(); }
+  /// Waits for the other ranks to end theirs. Everything queued must have ended. It is good for nothing then.
+  void end() noexcept;
 
   [[nodiscard]] ncclComm_t comm() const { return comm_; }
   [[nodiscard]] cudaStream_t stream() const { return stream_.get(); }
@@ -36,6 +40,25 @@ class NcclLink {
   int device_ = 0;
   UniqueHandle<StreamTraits> stream_;
   ncclComm_t comm_ = nullptr;
+};
+
+/// Ends links beside the program: NCCL waits for the other ranks' ends of a link, which come at their own time. Waits for
+/// all of them at its end, but not for ever.
+class NcclLinkEnds {
+ public:
+  NcclLinkEnds() = default;
+  NcclLinkEnds(const NcclLinkEnds&) = delete;
+  NcclLinkEnds& operator=(const NcclLinkEnds&) = delete;
+  ~NcclLinkEnds();
+  void end(std::unique_ptr<NcclLink> link);
+
+ private:
+  struct Open {
+    std::mutex mutex;
+    std::condition_variable changed;
+    int links = 0;
+  };
+  std::shared_ptr<Open> open_ = std::make_shared<Open>();
 };
 
 /// Calls of NCCL's that are started together, on one link.

@@ -36,7 +36,11 @@ class GatesCudaTest : public OnGpu {
          }},
         {"sigmoid_gate_backward", 3, 2,
          [](V out, V in, Stream& s) {
-           sigmoid_gate_backward(out[0], out[1], in[0], in[2], in[1], s);
+           sigmoid_gate_backward(out[0], out[1], {}, in[0], in[2], in[1], s);
+         }},
+        {"sigmoid_gate_backward with y", 3, 3,
+         [](V out, V in, Stream& s) {
+           sigmoid_gate_backward(out[0], out[1], out[2], in[2], in[0], in[1], s);
          }},
     };
   }
@@ -122,7 +126,7 @@ TEST_F(GatesCudaTest, HugeInputsSaturateAndNaNStays) {
   const std::vector<float> a{1e4f, -1e4f, 100, -100, std::numeric_limits<float>::quiet_NaN()};
   const Tensor x = up(a, {5}), one = up(std::vector<float>(5, 1), {5});
   const Tensor dx = poisoned({5}, DType::kFloat32), dz = poisoned({5}, DType::kFloat32);
-  sigmoid_gate_backward(dx, dz, one, one, x, gpu_);
+  sigmoid_gate_backward(dx, dz, {}, one, one, x, gpu_);
   const auto slope = down(dx), curve = down(dz);
   for (std::size_t i = 0; i < 4; ++i) {
     EXPECT_NEAR(slope[i], i % 2 == 0 ? 1 : 0, 1e-20) << a[i];

@@ -65,6 +65,30 @@ TEST_F(MatmulCudaTest, RowsMayBeStrided) {
   for (const float x : down(c.view().slice(1, 0, 20))) EXPECT_TRUE(std::isnan(x));
 }
 
+TEST_F(MatmulCudaTest, LinearAddsToAnother) {
+  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+    for (const auto& [N, I, O] :
+         {std::array<std::int64_t, 3>{131, 64, 96}, {63, 7, 33}, {1, 1, 1}}) {
+      const auto x = random(N * I, "x", dtype), weight = random(O * I, "weight", dtype);
+      const auto addend = random(N * O, "addend", dtype);
+      std::vector<float> expected(static_cast<std::size_t>(N * O));
+      const auto host = [](const std::vector<float>& values, Shape shape) {
+        return view(const_cast<float*>(values.data()), shape);
+      };
+      linear(view(expected.data(), {N, O}), host(x, {N, I}), host(weight, {O, I}), cpu_,
+             host(addend, {N, O}));
+      const Tensor a = up(addend, {N, O}, dtype), y = poisoned({N, O}, dtype);
+      const Tensor w = up(weight, {O, I}, dtype), in = up(x, {N, I}, dtype);
+      linear(y, in, w, gpu_, a);
+      const std::string name = str(N, " x ", I, " x ", O, ' ', dtype_name(dtype));
+      expect_near(down(y), expected, dtype == DType::kFloat32 ? 1e-5 : 1.0 / 128, name);
+      EXPECT_EQ(down(a), addend) << name;
+      linear(a, in, w, gpu_, a);
+      expect_near(down(a), expected, dtype == DType::kFloat32 ? 1e-5 : 1.0 / 128, name);
+    }
+  }
+}
+
 TEST_F(MatmulCudaTest, NoElementsToSumOver) {
   Tensor c = poisoned({3, 5}, DType::kFloat32);
   const Tensor a = up(std::vector<float>(1), {1}), none(gpu_, {3, 0}, DType::kFloat32);

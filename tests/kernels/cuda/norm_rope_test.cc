@@ -22,7 +22,7 @@ class NormRopeCudaTest : public OnGpu {
   Tensor cos_, sin_;
 };
 
-// Teams of 8, 16 and 32 threads, and heads that no team takes at once; rows that leave teams of the last block idle.
+// Teams of 4, 8 and 16 threads, and heads that no team takes at once; rows that leave teams of the last block idle.
 const std::vector<Shape> kHeads{{1, 1, 1, 64},  {65, 2, 3, 64}, {131, 1, 5, 128}, {63, 3, 16, 128},
                                 {33, 1, 2, 32}, {2, 1, 3, 256}, {17, 1, 1, 16},   {5, 1, 2, 96}};
 
