@@ -38,7 +38,7 @@ using Layout = LtHandle<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
 using Preference = LtHandle<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
 
 constexpr std::size_t kWorkspace = std::size_t{64} << 20;  // bytes
-constexpr int kCandidates = 8;                             // algorithms that are timed
+constexpr int kCandidates = 32;                            // algorithms that are timed
 constexpr int kTimings = 4;                                // of each, the first to warm up
 
 /// One matrix as the library sees it: column after column, which is this project's row after row transposed.
@@ -252,7 +252,8 @@ class Products {
                                              const TensorView& b) {
     if (algorithms.size() == 1) return algorithms.front();
     const auto elements = static_cast<std::size_t>(key.c.rows * key.c.stride);
-    const AllocatorBlock scratch(*allocator_, elements * sizeof(float));
+    const std::size_t element = key.c.dtype == CUDA_R_32F ? sizeof(float) : sizeof(std::uint16_t);
+    const AllocatorBlock scratch(*allocator_, elements * element);
     const float beta = key.adds ? 1.0F : 0.0F;
     const cublasLtMatmulAlgo_t* best = nullptr;
     double least = 0;
