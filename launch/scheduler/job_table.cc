@@ -1,0 +1,289 @@
+#include "launch/scheduler/job_table.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/base/error.h"
+
+namespace halo::launch {
+namespace {
+
+constexpr double kNever = std::numeric_limits<double>::infinity();
+
+bool is_over(JobState state) {
+  return state == JobState::kDone || state == JobState::kFailed || state == JobState::kSkipped;
+}
+
+/// The smallest run of neighbouring free ranks that holds `wanted`, else the first free ones; nothing when there are too few.
+std::vector<int> ranks_for(const std::vector<bool>& is_free, int wanted) {
+  std::vector<int> all;
+  int best = -1, best_length = 0, length = 0;
+  const int ranks = static_cast<int>(is_free.size());
+  for (int rank = 0; rank <= ranks; ++rank) {
+    if (rank < ranks && is_free[static_cast<std::size_t>(rank)]) {
+      all.push_back(rank);
+      ++length;
+      continue;
+    }
+    if (length >= wanted && (best < 0 || length < best_length)) {
+      best = rank - length;
+      best_length = length;
+    }
+    length = 0;
+  }
+  if (std::ssize(all) < wanted) return {};
+  if (best < 0) {
+    all.resize(static_cast<std::size_t>(wanted));
+    return all;
+  }
+  std::vector<int> run;
+  for (int rank = best; rank < best + wanted; ++rank) run.push_back(rank);
+  return run;
+}
+
+std::string lacks(const std::string& need, JobState state) {
+  return str("needs job ", need, ", which ", state == JobState::kFailed ? "failed" : "was skipped");
+}
+
+}  // namespace
+
+std::string to_string(JobState state) {
+  switch (state) {
+    case JobState::kWaiting:
+      return "waiting";
+    case JobState::kRunning:
+      return "running";
+    case JobState::kDone:
+      return "done";
+    case JobState::kFailed:
+      return "failed";
+    case JobState::kSkipped:
+      return "skipped";
+  }
+  return "unknown";
+}
+
+JobTable::JobTable(int ranks, SchedulerPolicy policy)
+    : policy_(policy), holder_(static_cast<std::size_t>(ranks)) {
+  HALO_REQUIRE(ranks > 0, str("a scheduler of ", ranks, " ranks"));
+}
+
+void JobTable::apply(const proto::SchedulerEvent& event) {
+  const double time = event.time();
+  switch (event.event_case()) {
+    case proto::SchedulerEvent::kAdded:
+      add(event.added(), time);
+      break;
+    case proto::SchedulerEvent::kStarted:
+      start(event.started(), time);
+      break;
+    case proto::SchedulerEvent::kEnded:
+      end(event.ended(), time);
+      break;
+    case proto::SchedulerEvent::kInterrupted:
+      interrupt();
+      break;
+    case proto::SchedulerEvent::EVENT_NOT_SET:
+      throw Error("an event of the scheduler that is none");
+  }
+  note_ready(time);
+  last_ = time;
+}
+
+void JobTable::add(const proto::JobAdded& added, double time) {
+  const std::string& name = added.name();
+  HALO_REQUIRE_INPUT(!name.empty(), "a job has no name");
+  HALO_REQUIRE_INPUT(!jobs_.contains(name), str("job ", name, ": there is one of this name"));
+  HALO_REQUIRE_INPUT(added.ranks() >= 1 && added.ranks() <= ranks(),
+                     str("job ", name, ": it needs ", added.ranks(), " ranks of ", ranks()));
+  HALO_REQUIRE_INPUT(added.retries() >= 0, str("job ", name, ": ", added.retries(), " retries"));
+  for (const std::string& need : added.needs())
+    HALO_REQUIRE_INPUT(jobs_.contains(need),
+                       str("job ", name, " needs job ", need, ", which was not added before it"));
+  JobStatus status;
+  status.job = added;
+  status.waits_since = kNever;
+  for (const std::string& need : added.needs()) {
+    const JobState state = jobs_.at(need).state;
+    if (state != JobState::kFailed && state != JobState::kSkipped) continue;
+    status.state = JobState::kSkipped;
+    status.reason = lacks(need, state);
+    break;
+  }
+  status.not_before = time;
+  jobs_.emplace(name, std::move(status));
+  order_.push_back(name);
+}
+
+void JobTable::start(const proto::JobStarted& started, double time) {
+  JobStatus& status = known(started.name());
+  HALO_REQUIRE(status.state == JobState::kWaiting && is_ready(status),
+               str("job ", started.name(), " cannot start: it is ", to_string(status.state)));
+  HALO_REQUIRE(started.rank_size() == status.job.ranks(),
+               str("job ", started.name(), " wants ", status.job.ranks(), " ranks and gets ",
+                   started.rank_size()));
+  for (const int rank : started.rank()) {
+    HALO_REQUIRE(rank >= 0 && rank < ranks(), str("rank ", rank, " of ", ranks()));
+    std::string& holder = holder_[static_cast<std::size_t>(rank)];
+    HALO_REQUIRE(holder.empty(),
+                 str("rank ", rank, " is given to job ", started.name(), " and has job ", holder));
+    holder = started.name();
+  }
+  status.state = JobState::kRunning;
+  status.ranks.assign(started.rank().begin(), started.rank().end());
+  std::ranges::sort(status.ranks);
+  status.started = time;
+  ++status.attempts;
+  first_start_ = std::min(first_start_, time);
+}
+
+void JobTable::end(const proto::JobEnded& ended, double time) {
+  JobStatus& status = known(ended.name());
+  HALO_REQUIRE(status.state == JobState::kRunning,
+               str("job ", ended.name(), " ends and is ", to_string(status.state)));
+  free(status, time);
+  if (ended.succeeded()) {
+    status.state = JobState::kDone;
+    status.reason.clear();
+    return;
+  }
+  status.reason = ended.reason();
+  if (status.attempts <= status.job.retries()) {
+    status.state = JobState::kWaiting;
+    status.not_before =
+        time + std::min(policy_.most_backoff, std::ldexp(policy_.backoff, status.attempts - 1));
+    return;
+  }
+  status.state = JobState::kFailed;
+  skip_those_that_need(ended.name());
+}
+
+void JobTable::interrupt() {
+  for (auto& [name, status] : jobs_) {
+    if (status.state != JobState::kRunning) continue;
+    free(status, last_);  // how long it went on after that, nobody knows
+    status.state = JobState::kWaiting;
+    --status.attempts;
+  }
+}
+
+void JobTable::free(JobStatus& status, double time) {
+  for (const int rank : status.ranks) holder_[static_cast<std::size_t>(rank)].clear();
+  used_ += static_cast<double>(status.ranks.size()) * std::max(0.0, time - status.started);
+  status.ranks.clear();
+}
+
+/// Needs are added before those that need them, so one pass in that order finds all.
+void JobTable::skip_those_that_need(const std::string& failed) {
+  std::map<std::string, JobState> lost{{failed, JobState::kFailed}};
+  for (const std::string& name : order_) {
+    JobStatus& status = jobs_.at(name);
+    if (status.state != JobState::kWaiting) continue;
+    for (const std::string& need : status.job.needs()) {
+      const auto found = lost.find(need);
+      if (found == lost.end()) continue;
+      status.state = JobState::kSkipped;
+      status.reason = lacks(need, found->second);
+      lost.emplace(name, JobState::kSkipped);
+      break;
+    }
+  }
+}
+
+bool JobTable::is_ready(const JobStatus& status) const {
+  return std::ranges::all_of(status.job.needs(), [&](const std::string& need) {
+    return jobs_.at(need).state == JobState::kDone;
+  });
+}
+
+void JobTable::note_ready(double time) {
+  for (auto& [name, status] : jobs_) {
+    if (status.state != JobState::kWaiting || !is_ready(status)) {
+      status.waits_since = kNever;
+    } else if (status.waits_since == kNever) {
+      status.waits_since = std::max(time, status.not_before);
+    }
+  }
+}
+
+/// Those that lack nothing but ranks, the first to start first.
+std::vector<const JobStatus*> JobTable::startable(double now) const {
+  std::vector<const JobStatus*> found;
+  for (const std::string& name : order_) {
+    const JobStatus& status = jobs_.at(name);
+    if (status.state == JobState::kWaiting && status.not_before <= now && is_ready(status))
+      found.push_back(&status);
+  }
+  std::ranges::stable_sort(found, std::ranges::greater{},
+                           [](const JobStatus* status) { return status->job.priority(); });
+  return found;
+}
+
+std::vector<proto::SchedulerEvent> JobTable::due(double now) const {
+  std::vector<bool> is_free;
+  for (const std::string& holder : holder_) is_free.push_back(holder.empty());
+  std::vector<proto::SchedulerEvent> events;
+  for (const JobStatus* status : startable(now)) {
+    const std::vector<int> given = ranks_for(is_free, status->job.ranks());
+    if (given.empty()) {
+      if (now - status->waits_since >= policy_.patience) break;
+      continue;
+    }
+    proto::SchedulerEvent& event = events.emplace_back();
+    event.set_time(now);
+    event.mutable_started()->set_name(status->job.name());
+    for (const int rank : given) {
+      event.mutable_started()->add_rank(rank);
+      is_free[static_cast<std::size_t>(rank)] = false;
+    }
+  }
+  return events;
+}
+
+double JobTable::next_due(double now) const {
+  if (!due(now).empty()) return now;
+  double next = kNever;
+  for (const auto& [name, status] : jobs_) {
+    if (status.state == JobState::kWaiting && is_ready(status) && status.not_before > now)
+      next = std::min(next, status.not_before);
+  }
+  return next;
+}
+
+bool JobTable::all_ended() const {
+  return std::ranges::all_of(jobs_, [](const auto& job) { return is_over(job.second.state); });
+}
+
+const JobStatus& JobTable::job(const std::string& name) const {
+  const auto found = jobs_.find(name);
+  HALO_REQUIRE(found != jobs_.end(), str("the scheduler knows no job ", name));
+  return found->second;
+}
+
+JobStatus& JobTable::known(const std::string& name) {
+  const auto found = jobs_.find(name);
+  HALO_REQUIRE(found != jobs_.end(), str("the scheduler knows no job ", name));
+  return found->second;
+}
+
+std::vector<const JobStatus*> JobTable::jobs() const {
+  std::vector<const JobStatus*> all;
+  for (const std::string& name : order_) all.push_back(&jobs_.at(name));
+  return all;
+}
+
+int JobTable::free_ranks() const {
+  return static_cast<int>(
+      std::ranges::count_if(holder_, [](const std::string& holder) { return holder.empty(); }));
+}
+
+double JobTable::idle_share(double now) const {
+  const double all = ranks() * (now - first_start_);
+  if (!(all > 0)) return 0;
+  double used = used_;
+  for (const auto& [name, status] : jobs_)
+    used += static_cast<double>(status.ranks.size()) * std::max(0.0, now - status.started);
+  return std::max(0.0, 1 - used / all);
+}
+
+}  // namespace halo::launch
