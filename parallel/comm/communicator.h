@@ -93,6 +93,10 @@ class Communicator {
   /// Ranks with one `color` form a new communicator, ordered by `key`, then by rank. Collective over this one.
   [[nodiscard]] virtual std::unique_ptr<Communicator> split(int color, int key,
                                                             std::string name) = 0;
+  /// The ranks `members` of this one form a new communicator, in that order. Collective over the members alone, who all give
+  /// the same: each exchanges a message with every other over this communicator. The other ranks do not notice.
+  [[nodiscard]] virtual std::unique_ptr<Communicator> group(std::span<const int> members,
+                                                            std::string name) = 0;
   /// A communicator of this rank alone for the memory that this one takes. Made by no one else's help, and its calls end at
   /// once.
   [[nodiscard]] virtual std::unique_ptr<Communicator> alone(std::string name) const;

@@ -1,5 +1,7 @@
 #include "parallel/comm/meta_communicator.h"
 
+#include <algorithm>
+
 namespace halo::comm {
 namespace {
 
@@ -66,6 +68,12 @@ Work MetaCommunicator::barrier() { return call("barrier", 0); }
 std::unique_ptr<Communicator> MetaCommunicator::split(int /*color*/, int /*key*/,
                                                       std::string name) {
   return part(std::move(name), rank_, size_);
+}
+
+std::unique_ptr<Communicator> MetaCommunicator::group(std::span<const int> members,
+                                                      std::string name) {
+  const auto own = std::ranges::find(members, rank_) - members.begin();
+  return part(std::move(name), static_cast<int>(own), static_cast<int>(members.size()));
 }
 
 std::unique_ptr<Communicator> MetaCommunicator::part(std::string name, int rank, int size) const {

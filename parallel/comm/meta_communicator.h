@@ -37,6 +37,7 @@ class MetaCommunicator final : public Communicator {
 
   /// All ranks together: who else shares a color is not known here.
   std::unique_ptr<Communicator> split(int color, int key, std::string name) override;
+  std::unique_ptr<Communicator> group(std::span<const int> members, std::string name) override;
   /// Some of the ranks, of which this one is `rank`.
   [[nodiscard]] std::unique_ptr<Communicator> part(std::string name, int rank, int size) const;
   void check() override {}

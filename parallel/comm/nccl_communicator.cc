@@ -75,7 +75,12 @@ class NcclCommunicator final : public Communicator {
   Work exchange(std::span<const Message> sends, std::span<const Message> receives) override;
   Work barrier() override { return host().barrier(); }
 
-  std::unique_ptr<Communicator> split(int color, int key, std::string name) override;
+  std::unique_ptr<Communicator> split(int color, int key, std::string name) override {
+    return over(host().split(color, key, std::move(name)));
+  }
+  std::unique_ptr<Communicator> group(std::span<const int> members, std::string name) override {
+    return over(host().group(members, std::move(name)));
+  }
   std::unique_ptr<Communicator> alone(std::string name) const override {
     return std::make_unique<StagedCommunicator>(host().alone(std::move(name)), engine_->gpu());
   }
@@ -102,6 +107,13 @@ class NcclCommunicator final : public Communicator {
     FlightRecorder& recorder = engine_->log().recorder;
     recorder.finish(recorder.begin(std::move(call)), FlightRecorder::State::kDone);
     return {};
+  }
+  /// For some of these ranks, which have `part` on the host.
+  [[nodiscard]] std::unique_ptr<Communicator> over(std::unique_ptr<Communicator> part) const {
+    if (part->size() == 1)
+      return std::make_unique<StagedCommunicator>(std::move(part), engine_->gpu());
+    return std::make_unique<NcclCommunicator>(engine_,
+                                              engine_->make_group(std::move(part), *group_));
   }
   Work exchange_on_device(std::span<const Message> sends, std::span<const Message> receives);
   void exchange_with_itself(std::span<const Message> sends, std::span<const Message> receives);
@@ -254,13 +266,6 @@ void NcclCommunicator::exchange_with_itself(std::span<const Message> sends,
     };
     copy(as_bytes(to[i]), as_bytes(from[i]), engine_->gpu());
   }
-}
-
-std::unique_ptr<Communicator> NcclCommunicator::split(int color, int key, std::string name) {
-  std::unique_ptr<Communicator> part = host().split(color, key, std::move(name));
-  if (part->size() == 1)
-    return std::make_unique<StagedCommunicator>(std::move(part), engine_->gpu());
-  return std::make_unique<NcclCommunicator>(engine_, engine_->make_group(std::move(part), *group_));
 }
 
 }  // namespace

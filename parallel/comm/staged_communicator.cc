@@ -127,6 +127,11 @@ Work StagedCommunicator::exchange(std::span<const Message> sends,
   return Work(std::make_unique<StagedWork>(std::move(work), std::move(buffers), gpu_));
 }
 
+std::unique_ptr<Communicator> StagedCommunicator::group(std::span<const int> members,
+                                                        std::string name) {
+  return std::make_unique<StagedCommunicator>(host_->group(members, std::move(name)), gpu_);
+}
+
 std::unique_ptr<Communicator> StagedCommunicator::split(int color, int key, std::string name) {
   return std::make_unique<StagedCommunicator>(host_->split(color, key, std::move(name)), gpu_);
 }

@@ -34,6 +34,8 @@ class StagedCommunicator final : public Communicator {
   [[nodiscard]] Work barrier() override { return host_->barrier(); }
 
   [[nodiscard]] std::unique_ptr<Communicator> split(int color, int key, std::string name) override;
+  [[nodiscard]] std::unique_ptr<Communicator> group(std::span<const int> members,
+                                                    std::string name) override;
   [[nodiscard]] std::unique_ptr<Communicator> alone(std::string name) const override;
   void check() override { host_->check(); }
   void abort(const std::string& reason) noexcept override { host_->abort(reason); }

@@ -110,6 +110,7 @@ class TransportCommunicator final : public Communicator {
   }
 
   std::unique_ptr<Communicator> split(int color, int key, std::string name) override;
+  std::unique_ptr<Communicator> group(std::span<const int> members, std::string name) override;
 
   void abort(const std::string& reason) noexcept override {
     try {
@@ -141,6 +142,10 @@ class TransportCommunicator final : public Communicator {
                           make(engine_->channel(scope_, sequence)));
   }
 
+  /// `id` is the lowest that none of the members has used.
+  [[nodiscard]] std::unique_ptr<Communicator> child(std::int64_t id, std::span<const int> members,
+                                                    std::string name);
+
   std::shared_ptr<ProgressEngine> engine_;
   std::shared_ptr<const Scope> scope_;
   std::int64_t sequence_ = 0;
@@ -164,13 +169,40 @@ std::unique_ptr<Communicator> TransportCommunicator::split(int color, int key, s
     id = std::max(id, wish[2]);
   }
   std::sort(order.begin(), order.end());
+  std::vector<int> members;
+  for (const auto& [unused, member] : order) members.push_back(member);
+  return child(id, members, std::move(name));
+}
+
+std::unique_ptr<Communicator> TransportCommunicator::group(std::span<const int> members,
+                                                           std::string name) {
+  HALO_REQUIRE(std::ranges::count(members, rank()) == 1,
+               str("group ", name, ": rank ", rank(), " is no member, or more than one"));
+  std::int64_t own = engine_->next_scope();
+  std::vector<std::int64_t> others(members.size(), own);
+  std::vector<Message> sends, receives;
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    require_peer(members[i], size(), "group");
+    HALO_REQUIRE(std::ranges::count(members, members[i]) == 1,
+                 str("group ", name, ": rank ", members[i], " is more than one member"));
+    if (members[i] == rank()) continue;
+    sends.push_back({members[i], view(&own, {1})});
+    receives.push_back({members[i], view(&others[i], {1})});
+  }
+  exchange(sends, receives).wait();
+  return child(std::ranges::max(others), members, std::move(name));
+}
+
+std::unique_ptr<Communicator> TransportCommunicator::child(std::int64_t id,
+                                                           std::span<const int> members,
+                                                           std::string name) {
   engine_->reserve_scope(static_cast<int>(id));
   auto scope = std::make_shared<Scope>();
   scope->name = std::move(name);
   scope->id = static_cast<int>(id);
   scope->lineage = scope_->lineage;
   scope->lineage.push_back(scope->id);
-  for (const auto& [unused, member] : order) {
+  for (const int member : members) {
     if (member == rank()) scope->rank = scope->size();
     scope->members.push_back(scope_->world_rank(member));
   }

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <thread>
 #include <vector>
 
@@ -341,6 +342,38 @@ void splits_of_splits(Communicator& world) {
   }
 }
 
+/// Members alone take part, in the order given; groups that share ranks stay apart.
+void groups_of_some(Communicator& world) {
+  const int P = world.size();
+  if (world.rank() > 0 || P == 1) {  // all but the first, backwards
+    std::vector<int> members;
+    for (int r = P - 1; r >= (P == 1 ? 0 : 1); --r) members.push_back(r);
+    const auto others = world.group(members, "others");
+    EXPECT_EQ(others->name(), "others");
+    EXPECT_EQ(others->size(), std::ssize(members));
+    EXPECT_EQ(others->rank(), P - 1 - world.rank());
+    std::int32_t sum = 1 << world.rank();
+    Work under_way = others->all_reduce(view(&sum, {1}), ReduceOp::kSum);
+    if (world.rank() == P - 1) {
+      const std::vector<int> self{P - 1};
+      std::int32_t own = 7;
+      world.group(self, "self")->all_reduce(view(&own, {1}), ReduceOp::kSum).wait();
+      EXPECT_EQ(own, 7);
+    }
+    under_way.wait();
+    EXPECT_EQ(sum, (1 << P) - (P == 1 ? 1 : 2));
+  }
+  std::vector<int> all(static_cast<std::size_t>(P));
+  std::iota(all.begin(), all.end(), 0);
+  const auto everyone = world.group(all, "everyone");
+  std::int32_t root = world.rank();
+  everyone->broadcast(view(&root, {1}), P - 1).wait();
+  EXPECT_EQ(root, P - 1);
+  const std::vector<int> twice{world.rank(), world.rank()}, none;
+  EXPECT_THROW(static_cast<void>(world.group(twice, "twice")), Error);
+  EXPECT_THROW(static_cast<void>(world.group(none, "none")), Error);
+}
+
 void calls_are_recorded(Communicator& world) {
   world.set_context({3, 1});
   float value = 0;
@@ -369,6 +402,7 @@ constexpr Case kCollectiveCases[] = {
     {"Bfloat16IsRoundedOnce", bfloat16_is_rounded_once},
     {"SplitsIntoRowsAndColumns", splits_into_rows_and_columns},
     {"SplitsOfSplits", splits_of_splits},
+    {"GroupsOfSome", groups_of_some},
     {"CallsAreRecorded", calls_are_recorded},
 };
 

@@ -91,6 +91,9 @@ class UploadingCommunicator final : public Communicator {
     return std::make_unique<UploadingCommunicator>(device_->split(color, key, std::move(name)),
                                                    gpu_);
   }
+  std::unique_ptr<Communicator> group(std::span<const int> members, std::string name) override {
+    return std::make_unique<UploadingCommunicator>(device_->group(members, std::move(name)), gpu_);
+  }
   void check() override { device_->check(); }
   void abort(const std::string& reason) noexcept override { device_->abort(reason); }
   void set_context(const CallContext& context) override { device_->set_context(context); }
