@@ -63,11 +63,6 @@ std::string to_string(JobState state) {
   return "unknown";
 }
 
-JobTable::JobTable(int ranks, SchedulerPolicy policy)
-    : policy_(policy), holder_(static_cast<std::size_t>(ranks)) {
-  HALO_REQUIRE(ranks > 0, str("a scheduler of ", ranks, " ranks"));
-}
-
 void JobTable::apply(const proto::SchedulerEvent& event) {
   const double time = event.time();
   switch (event.event_case()) {
@@ -80,8 +75,11 @@ void JobTable::apply(const proto::SchedulerEvent& event) {
     case proto::SchedulerEvent::kEnded:
       end(event.ended(), time);
       break;
-    case proto::SchedulerEvent::kInterrupted:
-      interrupt();
+    case proto::SchedulerEvent::kBegan:
+      begin(event.began(), time);
+      break;
+    case proto::SchedulerEvent::kWithdrawn:
+      withdraw(event.withdrawn().name());
       break;
     case proto::SchedulerEvent::EVENT_NOT_SET:
       throw Error("an event of the scheduler that is none");
@@ -93,8 +91,9 @@ void JobTable::apply(const proto::SchedulerEvent& event) {
 void JobTable::add(const proto::JobAdded& added, double time) {
   const std::string& name = added.name();
   HALO_REQUIRE_INPUT(!name.empty(), "a job has no name");
+  HALO_REQUIRE_INPUT(ranks() > 0, str("job ", name, " is added before a run began"));
   HALO_REQUIRE_INPUT(!jobs_.contains(name), str("job ", name, ": there is one of this name"));
-  HALO_REQUIRE_INPUT(added.ranks() >= 1 && added.ranks() <= ranks(),
+  HALO_REQUIRE_INPUT(added.ranks() >= 0 && added.ranks() <= ranks(),
                      str("job ", name, ": it needs ", added.ranks(), " ranks of ", ranks()));
   HALO_REQUIRE_INPUT(added.retries() >= 0, str("job ", name, ": ", added.retries(), " retries"));
   for (const std::string& need : added.needs())
@@ -119,8 +118,8 @@ void JobTable::start(const proto::JobStarted& started, double time) {
   JobStatus& status = known(started.name());
   HALO_REQUIRE(status.state == JobState::kWaiting && is_ready(status),
                str("job ", started.name(), " cannot start: it is ", to_string(status.state)));
-  HALO_REQUIRE(started.rank_size() == status.job.ranks(),
-               str("job ", started.name(), " wants ", status.job.ranks(), " ranks and gets ",
+  HALO_REQUIRE(started.rank_size() == ranks_of(status),
+               str("job ", started.name(), " wants ", ranks_of(status), " ranks and gets ",
                    started.rank_size()));
   for (const int rank : started.rank()) {
     HALO_REQUIRE(rank >= 0 && rank < ranks(), str("rank ", rank, " of ", ranks()));
@@ -158,13 +157,39 @@ void JobTable::end(const proto::JobEnded& ended, double time) {
   skip_those_that_need(ended.name());
 }
 
-void JobTable::interrupt() {
+void JobTable::begin(const proto::RunBegan& began, double time) {
+  HALO_REQUIRE(began.ranks() > 0, str("a run of ", began.ranks(), " ranks"));
   for (auto& [name, status] : jobs_) {
-    if (status.state != JobState::kRunning) continue;
-    free(status, last_);  // how long it went on after that, nobody knows
-    status.state = JobState::kWaiting;
-    --status.attempts;
+    if (status.state == JobState::kRunning) {
+      free(status, last_);  // how long it went on after that, nobody knows
+      status.state = JobState::kWaiting;
+      --status.attempts;
+    }
+    const bool lost = status.state == JobState::kFailed || status.state == JobState::kSkipped;
+    if (lost && began.tries_failed_again()) {
+      status.state = JobState::kWaiting;
+      status.attempts = 0;
+      status.not_before = time;
+      status.reason.clear();
+    }
+    HALO_REQUIRE_INPUT(
+        status.state != JobState::kWaiting || status.job.ranks() <= began.ranks(),
+        str("job ", name, ": it needs ", status.job.ranks(), " ranks of ", began.ranks()));
   }
+  holder_.assign(static_cast<std::size_t>(began.ranks()), {});
+}
+
+void JobTable::withdraw(const std::string& name) {
+  JobStatus& status = known(name);
+  HALO_REQUIRE(status.state == JobState::kWaiting,
+               str("job ", name, " is withdrawn and is ", to_string(status.state)));
+  status.state = JobState::kSkipped;
+  status.reason = "the config has it no more";
+  skip_those_that_need(name);
+}
+
+int JobTable::ranks_of(const JobStatus& status) const {
+  return status.job.ranks() == 0 ? ranks() : status.job.ranks();
 }
 
 void JobTable::free(JobStatus& status, double time) {
@@ -174,8 +199,8 @@ void JobTable::free(JobStatus& status, double time) {
 }
 
 /// Needs are added before those that need them, so one pass in that order finds all.
-void JobTable::skip_those_that_need(const std::string& failed) {
-  std::map<std::string, JobState> lost{{failed, JobState::kFailed}};
+void JobTable::skip_those_that_need(const std::string& gone) {
+  std::map<std::string, JobState> lost{{gone, jobs_.at(gone).state}};
   for (const std::string& name : order_) {
     JobStatus& status = jobs_.at(name);
     if (status.state != JobState::kWaiting) continue;
@@ -224,7 +249,7 @@ std::vector<proto::SchedulerEvent> JobTable::due(double now) const {
   for (const std::string& holder : holder_) is_free.push_back(holder.empty());
   std::vector<proto::SchedulerEvent> events;
   for (const JobStatus* status : startable(now)) {
-    const std::vector<int> given = ranks_for(is_free, status->job.ranks());
+    const std::vector<int> given = ranks_for(is_free, ranks_of(*status));
     if (given.empty()) {
       if (now - status->waits_since >= policy_.patience) break;
       continue;

@@ -14,7 +14,7 @@ enum class JobState : std::uint8_t {
   kRunning,
   kDone,
   kFailed,   // and no retry is left
-  kSkipped,  // a job that it needs has failed or was skipped
+  kSkipped,  // a job that it needs has failed or was skipped, or the config has it no more
 };
 
 struct JobStatus {
@@ -37,11 +37,10 @@ struct SchedulerPolicy {
 };
 
 /// Which jobs of a run wait, run on which ranks, and have ended. Pure state: time is an argument, and everything that
-/// happens is an event, so that a journal of events makes the table again.
+/// happens is an event, so that a journal of events makes the table again. The first event is that a program began.
 class JobTable {
  public:
-  /// `ranks` are 0 ... ranks - 1.
-  explicit JobTable(int ranks, SchedulerPolicy policy = {});
+  explicit JobTable(SchedulerPolicy policy = {}) : policy_(policy) {}
 
   /// Throws InputError for a job that can never run (its name is taken, it needs a job that is not there or more ranks
   /// than there are), Error for an event that cannot follow what came before.
@@ -54,6 +53,7 @@ class JobTable {
   [[nodiscard]] double next_due(double now) const;
 
   [[nodiscard]] bool all_ended() const;
+  [[nodiscard]] bool knows(const std::string& name) const { return jobs_.contains(name); }
   [[nodiscard]] const JobStatus& job(const std::string& name) const;  // throws Error for none
   /// In the order in which they were added.
   [[nodiscard]] std::vector<const JobStatus*> jobs() const;
@@ -64,12 +64,14 @@ class JobTable {
 
  private:
   JobStatus& known(const std::string& name);
+  void begin(const proto::RunBegan& began, double time);
+  void withdraw(const std::string& name);
   void add(const proto::JobAdded& added, double time);
   void start(const proto::JobStarted& started, double time);
   void end(const proto::JobEnded& ended, double time);
-  void interrupt();
   void free(JobStatus& status, double time);
   void skip_those_that_need(const std::string& name);
+  [[nodiscard]] int ranks_of(const JobStatus& status) const;
   /// Marks since when each waiting job lacks nothing but ranks.
   void note_ready(double time);
   [[nodiscard]] bool is_ready(const JobStatus& status) const;

@@ -39,10 +39,17 @@ inline proto::SchedulerEvent ended(const std::string& name, bool succeeded, doub
   if (!succeeded) event.mutable_ended()->set_reason(reason);
   return event;
 }
-inline proto::SchedulerEvent interrupted(double time) {
+inline proto::SchedulerEvent began(int ranks, double time = 0, bool tries_failed_again = false) {
   proto::SchedulerEvent event;
   event.set_time(time);
-  event.mutable_interrupted();
+  event.mutable_began()->set_ranks(ranks);
+  event.mutable_began()->set_tries_failed_again(tries_failed_again);
+  return event;
+}
+inline proto::SchedulerEvent withdrawn(const std::string& name, double time = 0) {
+  proto::SchedulerEvent event;
+  event.set_time(time);
+  event.mutable_withdrawn()->set_name(name);
   return event;
 }
 

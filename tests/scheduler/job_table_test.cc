@@ -33,7 +33,8 @@ std::vector<std::string> start_due(JobTable& table, double now) {
 }
 
 TEST(JobTableTest, NeedsAndPrioritiesAreRespected) {
-  JobTable table(2);
+  JobTable table;
+  table.apply(began(2));
   table.apply(added("align"));
   table.apply(added("select", {.needs = {"align"}}));
   table.apply(added("low"));
@@ -51,7 +52,8 @@ TEST(JobTableTest, NeedsAndPrioritiesAreRespected) {
 }
 
 TEST(JobTableTest, RanksAreNeighboursWhereTheyCanBe) {
-  JobTable table(8);
+  JobTable table;
+  table.apply(began(8));
   for (const char* name : {"a", "b", "c", "d"}) table.apply(added(name, {.ranks = 2}));
   EXPECT_THAT(start_due(table, 0), ElementsAre("a", "b", "c", "d"));
   table.apply(ended("a", true, 1));
@@ -69,7 +71,8 @@ TEST(JobTableTest, RanksAreNeighboursWhereTheyCanBe) {
 }
 
 TEST(JobTableTest, AFailedJobIsTriedAgainLaterAndThenTakesOthersWithIt) {
-  JobTable table(1, {.backoff = 10, .most_backoff = 15});
+  JobTable table({.backoff = 10, .most_backoff = 15});
+  table.apply(began(1));
   table.apply(added("a", {.retries = 2}));
   table.apply(added("b", {.needs = {"a"}}));
   table.apply(added("c", {.needs = {"b"}}));
@@ -93,7 +96,8 @@ TEST(JobTableTest, AFailedJobIsTriedAgainLaterAndThenTakesOthersWithIt) {
 }
 
 TEST(JobTableTest, SmallJobsDoNotHoldALargeOneUpForEver) {
-  JobTable table(4, {.patience = 60});
+  JobTable table({.patience = 60});
+  table.apply(began(4));
   table.apply(added("first", {.ranks = 3}));
   EXPECT_THAT(start_due(table, 0), ElementsAre("first"));
   table.apply(added("large", {.ranks = 4}, 1));
@@ -109,12 +113,13 @@ TEST(JobTableTest, SmallJobsDoNotHoldALargeOneUpForEver) {
 }
 
 TEST(JobTableTest, AnInterruptedRunUsesNoRetry) {
-  JobTable table(2);
+  JobTable table;
+  table.apply(began(2));
   table.apply(added("a"));
   table.apply(added("b"));
   std::ignore = start_due(table, 0);
   table.apply(ended("b", true, 4));
-  table.apply(interrupted(1000));
+  table.apply(began(2, 1000));
   EXPECT_EQ(table.job("a").state, JobState::kWaiting);
   EXPECT_EQ(table.job("a").attempts, 0);
   EXPECT_EQ(table.free_ranks(), 2);
@@ -123,18 +128,46 @@ TEST(JobTableTest, AnInterruptedRunUsesNoRetry) {
   EXPECT_EQ(table.job("a").attempts, 1);
 }
 
+TEST(JobTableTest, ALaterRunMayHaveOtherRanksAndJobs) {
+  JobTable table;
+  table.apply(began(4));
+  table.apply(added("all", {.ranks = 0}));
+  table.apply(added("bad"));
+  table.apply(added("after", {.needs = {"bad"}}));
+  table.apply(added("gone"));
+  table.apply(added("after gone", {.needs = {"gone"}}));
+  table.apply(started("all", {0, 1, 2, 3}));
+  table.apply(began(2, 5));
+  table.apply(withdrawn("gone", 5));
+  EXPECT_EQ(table.job("gone").reason, "the config has it no more");
+  EXPECT_EQ(table.job("after gone").reason, "needs job gone, which was skipped");
+  const auto due = table.due(6);
+  ASSERT_EQ(due.size(), 1U);
+  EXPECT_THAT(ranks_of(due[0]), ElementsAre(0, 1));
+  table.apply(due[0]);
+  table.apply(ended("all", true, 7));
+  EXPECT_THAT(start_due(table, 7), ElementsAre("bad"));
+  table.apply(ended("bad", false, 8));
+  table.apply(began(2, 9));
+  EXPECT_TRUE(table.all_ended());
+  table.apply(began(2, 10, /*tries_failed_again=*/true));
+  EXPECT_THAT(start_due(table, 10), ElementsAre("bad", "gone"));
+}
+
 TEST(JobTableTest, IdleTimeIsWhatNoJobUsed) {
-  JobTable table(4);
+  JobTable table;
+  table.apply(began(4));
   table.apply(added("a", {.ranks = 3}));
   table.apply(started("a", {0, 1, 3}, 10));
   EXPECT_DOUBLE_EQ(table.idle_share(20), 0.25);
   table.apply(ended("a", true, 20));
   EXPECT_DOUBLE_EQ(table.idle_share(30), 1 - 30.0 / 80);
-  EXPECT_EQ(JobTable(1).idle_share(5), 0);
+  EXPECT_EQ(JobTable().idle_share(5), 0);
 }
 
 TEST(JobTableTest, RefusesWhatCannotBe) {
-  JobTable table(2);
+  JobTable table;
+  table.apply(began(2));
   table.apply(added("a", {.ranks = 2}));
   const auto refuses = [&](const proto::SchedulerEvent& event, const std::string& words) {
     try {
@@ -149,22 +182,26 @@ TEST(JobTableTest, RefusesWhatCannotBe) {
   refuses(added("b", {.needs = {"c"}}), "needs job c, which was not added before it");
   refuses(added("b", {.needs = {"b"}}), "needs job b, which was not added before it");
   refuses(added("b", {.ranks = 3}), "it needs 3 ranks of 2");
-  refuses(added("b", {.ranks = 0}), "it needs 0 ranks of 2");
+  refuses(added("b", {.ranks = -1}), "it needs -1 ranks of 2");
   refuses(added("b", {.retries = -1}), "-1 retries");
   refuses(started("b", {0}), "knows no job b");
   refuses(started("a", {0}), "wants 2 ranks and gets 1");
   refuses(started("a", {0, 2}), "rank 2 of 2");
   refuses(ended("a", true), "ends and is waiting");
   refuses(proto::SchedulerEvent(), "is none");
-  EXPECT_THROW(JobTable(0), Error);
+  refuses(began(0), "a run of 0 ranks");
+  refuses(began(1), "job a: it needs 2 ranks of 1");
+  refuses(withdrawn("b"), "knows no job b");
+  JobTable unbegun;
+  EXPECT_THROW(unbegun.apply(added("a")), InputError);
 }
 
 /// A made-up run of jobs with random needs, ranks, lengths and failures, whose scheduler dies now and then and is made again from
 /// its journal.
 class RandomRun {
  public:
-  explicit RandomRun(unsigned seed)
-      : random_(seed), ranks_(1 + below(12)), table_(ranks_, kPolicy) {
+  explicit RandomRun(unsigned seed) : random_(seed), ranks_(1 + below(12)), table_(kPolicy) {
+    happen(began(ranks_, now_));
     const int jobs = 1 + below(40);
     for (int i = 0; i < jobs; ++i) add_job(i);
   }
@@ -206,9 +243,9 @@ class RandomRun {
   void step() {
     if (below(15) == 0) {
       now_ += below(100);
-      happen(interrupted(now_));
+      happen(began(ranks_, now_));
       ends_.clear();
-      table_ = JobTable(ranks_, kPolicy);
+      table_ = JobTable(kPolicy);
       for (const auto& event : journal_) table_.apply(event);
       return;
     }

@@ -49,7 +49,7 @@ class JournalTest : public testing::Test {
   fs::path path_ = folder_.path() / "journal";
   const std::vector<proto::SchedulerEvent> events_{
       added("a", {.ranks = 2}, 1.5), added("b", {.needs = {"a"}}), started("a", {0, 1}, 2),
-      ended("a", false, 3, "no memory"), interrupted(4)};
+      ended("a", false, 3, "no memory"), began(2, 4)};
   std::vector<std::uintmax_t> sizes_;
   std::string bytes_;
 };
@@ -58,7 +58,7 @@ TEST_F(JournalTest, KeepsEventsFromRunToRun) {
   EXPECT_EQ(kept().size(), 0U);
   fill();
   EXPECT_EQ(kept(), texts_of(events_));
-  Journal(path_).append(interrupted(9));
+  Journal(path_).append(began(1, 9));
   EXPECT_EQ(kept().size(), events_.size() + 1);
   EXPECT_FALSE(fs::exists(path_.string() + ".damaged"));
 }
