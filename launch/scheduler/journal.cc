@@ -19,8 +19,8 @@ namespace halo::launch {
 namespace {
 
 constexpr std::string_view kHead = "halo journal 1\n";
-constexpr std::size_t kRecordHead = 8;                      // length and checksum
-constexpr std::uint32_t kLongest = std::uint32_t{1} << 20;  // bytes of an event
+constexpr std::size_t kRecordHead = 8;                           // length and checksum
+constexpr std::uint32_t kLongestEvent = std::uint32_t{1} << 20;  // bytes of an event
 
 std::uint32_t checksum(std::string_view bytes) {
   return crc32c(std::as_bytes(std::span(bytes.data(), bytes.size())));
@@ -80,7 +80,7 @@ void Journal::read(const std::string& bytes) {
   std::size_t at = kHead.size();
   const auto event_at = [&](std::size_t place) -> bool {
     const std::uint32_t length = read_little_endian(all.substr(place));
-    if (length > kLongest || all.size() - place - kRecordHead < length) return false;
+    if (length > kLongestEvent || all.size() - place - kRecordHead < length) return false;
     const std::string_view payload = all.substr(place + kRecordHead, length);
     if (record_of(payload).substr(0, kRecordHead) != all.substr(place, kRecordHead)) return false;
     proto::SchedulerEvent event;
@@ -123,8 +123,8 @@ void Journal::write(const std::string& bytes) {
 
 void Journal::append(const proto::SchedulerEvent& event) {
   const std::string payload = event.SerializeAsString();
-  HALO_REQUIRE(payload.size() <= kLongest,
-               str("an event of ", payload.size(), " bytes is longer than ", kLongest));
+  HALO_REQUIRE(payload.size() <= kLongestEvent,
+               str("an event of ", payload.size(), " bytes is longer than ", kLongestEvent));
   try {
     write(record_of(payload));
   } catch (const Error&) {

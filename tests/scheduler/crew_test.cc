@@ -1,0 +1,223 @@
+#include "launch/scheduler/crew.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <mutex>
+#include <random>
+#include <set>
+#include <thread>
+
+#include "core/base/clock.h"
+#include "parallel/comm/local_communicator.h"
+#include "tests/scheduler/events.h"
+#include "tests/temporary_folder.h"
+
+namespace halo::launch {
+namespace {
+
+using comm::Communicator;
+using Outcome = proto::JobReport;
+
+/// What a test's jobs do on each rank: they get a communicator of their ranks.
+using Body = std::function<Outcome::Outcome(const std::string& job, Communicator& ranks,
+                                            const std::function<void()>& look_after)>;
+
+class CrewTest : public testing::Test {
+ protected:
+  /// A program on `size` ranks that are threads.
+  void run(int size, const std::vector<proto::SchedulerEvent>& jobs, const Body& body) {
+    comm::run_ranks(size, [&](Communicator& world) {
+      const auto control = world.split(0, world.rank(), "control");
+      CrewOptions options;
+      options.clock = steady_seconds;
+      options.stop = &stop_;
+      options.work = [&](const proto::JobOrder& order, const std::function<void()>& look_after) {
+        return work(world, order, body, look_after);
+      };
+      if (world.rank() != 0) return run_other(*control, options);
+      Journal journal(folder_ / "journal");
+      JobTable table(SchedulerPolicy{.backoff = 0.001, .most_backoff = 0.004, .patience = 0.05});
+      const auto record = [&](proto::SchedulerEvent event) {
+        event.set_time(steady_seconds());
+        journal.append(event);
+        table.apply(event);
+      };
+      for (const auto& event : journal.events()) table.apply(event);
+      record(began(size));
+      for (const auto& job : jobs)
+        if (!table.knows(job.added().name())) record(job);
+      run_first(*control, table, journal, options);
+      states_.clear();
+      for (const JobStatus* status : table.jobs()) states_[status->job.name()] = *status;
+      all_ended_ = table.all_ended();
+    });
+  }
+
+  proto::JobReport work(Communicator& world, const proto::JobOrder& order, const Body& body,
+                        const std::function<void()>& look_after) {
+    proto::JobReport report;
+    report.set_job(order.job());
+    const std::vector<int> members(order.rank().begin(), order.rank().end());
+    const auto ranks = world.group(members, order.job());
+    try {
+      report.set_outcome(body(order.job(), *ranks, look_after));
+      if (report.outcome() == Outcome::SUCCEEDED) ranks->barrier().wait();
+    } catch (const comm::PeerFailed& failure) {
+      report.set_outcome(Outcome::PEER_FAILED);
+      report.set_reason(failure.what());
+    } catch (const Error& error) {
+      ranks->abort(error.what());
+      report.set_outcome(Outcome::FAILED);
+      report.set_reason(error.what());
+    }
+    const std::lock_guard lock(mutex_);
+    ++done_[order.job()];
+    return report;
+  }
+
+  test::TemporaryFolder folder_;
+  std::atomic<bool> stop_ = false;
+  std::mutex mutex_;
+  std::map<std::string, int> done_;  // calls of `work`, by job
+  std::map<std::string, JobStatus> states_;
+  bool all_ended_ = false;
+};
+
+Outcome::Outcome nothing(const std::string&, Communicator&, const std::function<void()>&) {
+  return Outcome::SUCCEEDED;
+}
+
+TEST_F(CrewTest, EveryJobIsDoneByItsRanks) {
+  for (const int size : {1, 2, 5}) {
+    done_.clear();
+    std::filesystem::remove(folder_ / "journal");
+    run(size, {added("all", {.ranks = 0}), added("one"), added("after", {.needs = {"all", "one"}})},
+        nothing);
+    EXPECT_TRUE(all_ended_);
+    EXPECT_EQ(done_, (std::map<std::string, int>{{"all", size}, {"one", 1}, {"after", 1}}));
+  }
+}
+
+/// Four jobs that each wait until all four have begun.
+TEST_F(CrewTest, JobsRunSideBySide) {
+  std::atomic<int> here = 0;
+  const auto meet = [&](const std::string&, Communicator& ranks,
+                        const std::function<void()>& look_after) {
+    if (ranks.rank() == 0) ++here;
+    const double begin = steady_seconds();
+    while (here < 4) {
+      if (steady_seconds() - begin > 20) throw Error("the others never came");
+      look_after();
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return Outcome::SUCCEEDED;
+  };
+  run(6, {added("a", {.ranks = 2}), added("b", {.ranks = 2}), added("c"), added("d")}, meet);
+  for (const auto& [name, status] : states_)
+    EXPECT_EQ(status.state, JobState::kDone) << status.reason;
+}
+
+/// While rank 0 is at a long job the others go on, as long as it looks after them.
+TEST_F(CrewTest, RankZeroWorksAlong) {
+  std::atomic<int> small = 0;
+  const auto body = [&](const std::string& job, Communicator&,
+                        const std::function<void()>& look_after) {
+    if (job != "long") {
+      ++small;
+      return Outcome::SUCCEEDED;
+    }
+    const double begin = steady_seconds();
+    while (small < 8) {
+      if (steady_seconds() - begin > 20) throw Error("the small ones do not go on");
+      look_after();
+    }
+    return Outcome::SUCCEEDED;
+  };
+  std::vector<proto::SchedulerEvent> jobs{added("long", {.priority = 1})};
+  for (int i = 0; i < 8; ++i) jobs.push_back(added(str("small ", i)));
+  run(2, jobs, body);
+  EXPECT_EQ(states_["long"].state, JobState::kDone) << states_["long"].reason;
+}
+
+TEST_F(CrewTest, AFailureIsItsJobsAlone) {
+  std::atomic<int> tries = 0;
+  const auto body = [&](const std::string& job, Communicator& ranks, const std::function<void()>&) {
+    if (job == "bad" && ranks.rank() == 1) throw Error("no memory on this rank");
+    if (job == "shaky" && ranks.rank() == 0 && ++tries < 3) throw Error("not yet");
+    std::int64_t sum = 1;
+    ranks.all_reduce(view(&sum, {1}), comm::ReduceOp::kSum).wait();
+    EXPECT_EQ(sum, ranks.size());
+    return Outcome::SUCCEEDED;
+  };
+  run(4,
+      {added("bad", {.ranks = 3}), added("after bad", {.needs = {"bad"}}),
+       added("shaky", {.ranks = 4, .retries = 2}), added("good", {.ranks = 4})},
+      body);
+  EXPECT_EQ(states_["bad"].state, JobState::kFailed);
+  EXPECT_EQ(states_["bad"].reason, "no memory on this rank");
+  EXPECT_EQ(states_["after bad"].state, JobState::kSkipped);
+  EXPECT_EQ(states_["shaky"].state, JobState::kDone);
+  EXPECT_EQ(states_["shaky"].attempts, 3);
+  EXPECT_EQ(states_["good"].state, JobState::kDone);
+  EXPECT_EQ(done_.count("after bad"), 0U);
+}
+
+TEST_F(CrewTest, AStoppedRunGoesOnInTheNext) {
+  const auto body = [&](const std::string& job, Communicator&, const std::function<void()>&) {
+    if (job != "b" || states_.contains("b")) return Outcome::SUCCEEDED;
+    stop_ = true;
+    return Outcome::STOPPED;
+  };
+  const std::vector<proto::SchedulerEvent> jobs{added("a", {.ranks = 0}),
+                                                added("b", {.needs = {"a"}, .ranks = 0}),
+                                                added("c", {.needs = {"b"}})};
+  run(3, jobs, body);
+  EXPECT_FALSE(all_ended_);
+  EXPECT_EQ(states_["a"].state, JobState::kDone);
+  EXPECT_EQ(done_.count("c"), 0U);
+  stop_ = false;
+  run(2, jobs, body);
+  EXPECT_TRUE(all_ended_);
+  EXPECT_EQ(done_, (std::map<std::string, int>{{"a", 3}, {"b", 3 + 2}, {"c", 1}}));
+  EXPECT_EQ(states_["b"].attempts, 1);
+}
+
+TEST_F(CrewTest, RandomJobsEndWhereTheyBelong) {
+  std::mt19937 random(7);
+  const auto below = [&](int n) { return static_cast<int>(random() % static_cast<unsigned>(n)); };
+  for (int round = 0; round < 20; ++round) {
+    SCOPED_TRACE(round);
+    std::filesystem::remove(folder_ / "journal");
+    const int size = 1 + below(6);
+    std::vector<proto::SchedulerEvent> jobs;
+    std::set<std::string> bad;
+    for (int i = 0; i < 30; ++i) {
+      JobOptions options{.ranks = below(size + 1), .priority = below(3)};
+      if (i > 0 && below(2) == 0) options.needs = {str("job ", below(i))};
+      jobs.push_back(added(str("job ", i), options));
+      if (below(6) == 0) bad.insert(str("job ", i));
+    }
+    const auto body = [&](const std::string& job, Communicator& ranks,
+                          const std::function<void()>&) {
+      std::int64_t sum = 1;
+      ranks.all_reduce(view(&sum, {1}), comm::ReduceOp::kSum).wait();
+      EXPECT_EQ(sum, ranks.size());
+      if (bad.contains(job) && ranks.rank() == ranks.size() / 2) throw Error("bad " + job);
+      return Outcome::SUCCEEDED;
+    };
+    run(size, jobs, body);
+    EXPECT_TRUE(all_ended_);
+    for (const auto& [name, status] : states_) {
+      if (status.state == JobState::kSkipped) continue;
+      EXPECT_EQ(status.state == JobState::kFailed, bad.contains(name)) << name;
+      if (bad.contains(name)) {
+        EXPECT_EQ(status.reason, "bad " + name);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace halo::launch
