@@ -32,8 +32,11 @@ std::string divisors(int n) {
 void require_degree(Axis axis, int degree, int ranks) {
   HALO_REQUIRE_INPUT(degree >= 1,
                      str("layout: ", axis_name(axis), " is ", degree, ": choose 1 or more"));
-  HALO_REQUIRE_INPUT(degree <= ranks, str("layout: ", axis_name(axis), " is ", degree,
-                                          ", but there are only ", ranks, " ranks"));
+  HALO_REQUIRE_INPUT(
+      degree <= ranks,
+      str("layout: ", axis_name(axis), " is ", degree, ", but there ",
+          ranks == 1 ? std::string("is only 1 rank") : str("are only ", ranks, " ranks"),
+          ": start on a multiple of ", degree, ", or choose up to ", ranks));
 }
 
 }  // namespace

@@ -69,7 +69,8 @@ std::string human_bytes(double bytes) {
 }
 
 std::string human_seconds(double seconds) {
-  if (seconds < 60) return three_digits(seconds, " s");
+  constexpr double kLongest = 1e15;  // minutes that count as whole numbers
+  if (!(seconds >= 60 && seconds < kLongest)) return three_digits(seconds, " s");
   const auto minutes = static_cast<long long>(std::llround(seconds / 60));
   if (minutes < 60) {
     return std::to_string(minutes) + " min";

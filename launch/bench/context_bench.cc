@@ -116,8 +116,8 @@ ContextMeasurement measure_context(const ContextBenchOptions& options) {
       const double together = slowest(world, [&] { part.together(); });
       world.observe(nullptr);
       const double by_itself = slowest(world, [&] { part.apart(); });
+      const train::AxisTraffic traffic = trace.take_traffic()["world"];  // of this turn alone
       if (!first || turn < 0) continue;
-      const train::AxisTraffic traffic = trace.take_traffic()["world"];
       one.push_back(alone);
       all.push_back(together);
       apart.push_back(by_itself);

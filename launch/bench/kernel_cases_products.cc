@@ -39,6 +39,14 @@ void add_matrix(Cases& cases, const std::string& name, std::int64_t N, std::int6
                 std::int64_t I, const KernelSizes& s) {
   const std::string shape = str(N, " x ", O, " x ", I, ", ", name);
   add_linear(cases, name, N, O, I, s.dtype);
+  cases.push_back({"linear, adds", shape, [=](Operands& o) -> KernelCall {
+                     const TensorView y = o.room({N, O}, s.dtype), x = o.normal({N, I}, s.dtype);
+                     const TensorView w = o.normal({O, I}, s.dtype);
+                     const TensorView addend = o.normal({N, O}, s.dtype);
+                     return product(
+                         [=](Stream& stream) { kernels::linear(y, x, w, stream, addend); }, y, x, w,
+                         I, true);
+                   }});
   // Frozen matrices lie transposed.
   cases.push_back({"linear, transposed", shape, [=](Operands& o) -> KernelCall {
                      const TensorView y = o.room({N, O}, s.dtype), x = o.normal({N, I}, s.dtype);

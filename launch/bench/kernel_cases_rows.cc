@@ -1,6 +1,7 @@
 #include "core/base/text.h"
 #include "kernels/embedding.h"
 #include "kernels/gates.h"
+#include "kernels/norm_gate.h"
 #include "kernels/norm_rope.h"
 #include "kernels/optimizer.h"
 #include "kernels/rms_norm.h"
@@ -49,6 +50,29 @@ void add_norm(Cases& cases, const std::string& what, std::int64_t rows, std::int
                    adds ? moves({dx, dx, dy, n.x, n.inv_rms}) : moves({dx, dy, n.x, n.inv_rms})};
          }});
   }
+}
+
+/// A mixer's output norm with its gate.
+void add_norm_gate(Cases& cases, const KernelSizes& s) {
+  const Shape shape{s.tokens, s.H * s.K};
+  cases.push_back({"norm_gate", to_string(shape), [=](Operands& o) -> KernelCall {
+                     const Norm n = normalised(o, shape[0], shape[1], s);
+                     const TensorView z = o.normal(shape, s.dtype);
+                     return {[=](Stream& stream) {
+                               kernels::norm_gate(n.y, n.inv_rms, n.x, n.weight, z, s.eps, stream);
+                             },
+                             moves({n.y, n.x, z, n.inv_rms})};
+                   }});
+  cases.push_back({"norm_gate_backward", to_string(shape), [=](Operands& o) -> KernelCall {
+                     const Norm n = normalised(o, shape[0], shape[1], s);
+                     const TensorView z = o.normal(shape, s.dtype), d = o.normal(shape, s.dtype);
+                     const TensorView dweight = o.normal({shape[1]}, wide_dtype(s.dtype));
+                     return {[=](Stream& stream) {  // in place as the model calls it
+                               kernels::norm_gate_backward(d, dweight, n.y, z, n.x, n.weight,
+                                                           n.inv_rms, s.eps, stream);
+                             },
+                             moves({d, d, z, z, n.y, n.x, n.inv_rms})};
+                   }});
 }
 
 /// Sums of rows whose channels are cut along the tensor axis.
@@ -251,6 +275,7 @@ void add_row_cases(Cases& cases, const KernelSizes& s) {
   add_norm(cases, "", s.tokens, s.D, s);
   add_norm(cases, ", queries", s.tokens * s.H, s.K, s);
   add_norm(cases, ", keys", s.tokens * s.G, s.K, s);
+  add_norm_gate(cases, s);
   add_split_norm(cases, s);
   add_positions(cases, s);
   add_gates(cases, s);

@@ -77,6 +77,14 @@ void run_step(const Options& options) {
 }
 
 void run_context(const ContextBenchOptions& options) {
+  const std::int64_t fragments = options.ranks * (options.contiguous ? 1 : 2);
+  const std::int64_t fewer = options.T / fragments * fragments;
+  HALO_REQUIRE_INPUT(options.T % fragments == 0,
+                     str("--sequence_length: ", options.T, " tokens do not divide into ", fragments,
+                         " fragments: choose ", fewer > 0 ? str(fewer, " or ") : std::string(),
+                         fewer + fragments));
+  HALO_REQUIRE_INPUT(options.H % options.G == 0,
+                     str("--key_heads: ", options.G, " does not divide ", options.H, " heads"));
   const ContextMeasurement m = measure_context(options);
   std::cout << std::fixed << std::setprecision(1) << "lightning attention, T=" << options.T
             << ": one rank " << m.one_ms << " ms, " << m.ranks << " ranks " << m.all_ms << " ms, "

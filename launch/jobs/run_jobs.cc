@@ -57,9 +57,9 @@ void require_sound(const Config& config, const std::vector<int>& order, comm::Co
   for (const int i : order) {
     const proto::Job& job = config.job(i);
     require_this_build(config, job);
-    std::ignore = layout_of(job, world.size());
     refuse_changes(config, i);
     if (agreed(has_ended(config, job), world)) continue;
+    std::ignore = layout_of(job, world.size());
     if (world.rank() == 0) require_inputs(config, job);
     world.barrier().wait();
     require_architecture(config, job);

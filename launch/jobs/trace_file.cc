@@ -1,5 +1,8 @@
 #include "launch/jobs/trace_file.h"
 
+#include <glog/logging.h>
+
+#include "core/base/error.h"
 #include "core/base/file.h"
 
 namespace halo::launch {
@@ -24,7 +27,11 @@ void write_trace(const train::Trace& trace, const std::filesystem::path& path,
     world.exchange({}, {&message, 1}).wait();
     text += ",\n" + events;
   }
-  write_file_atomically(path, text + "\n]}\n");
+  try {
+    write_file_atomically(path, text + "\n]}\n");
+  } catch (const Error& error) {
+    LOG(WARNING) << "the trace is lost: " << error.what();
+  }
 }
 
 }  // namespace halo::launch

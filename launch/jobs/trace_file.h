@@ -6,7 +6,8 @@
 
 namespace halo::launch {
 
-/// Rank 0 writes what every rank has kept as one file that Perfetto and chrome://tracing open. Collective.
+/// Rank 0 writes what every rank has kept as one file that Perfetto and chrome://tracing open; a warning when it cannot.
+/// Collective.
 void write_trace(const train::Trace& trace, const std::filesystem::path& path,
                  comm::Communicator& world);
 

@@ -1,20 +1,39 @@
 #include "launch/plan/layout_plan.h"
 
+#include <glog/logging.h>
+
 #include <algorithm>
 #include <iomanip>
 #include <optional>
+#include <set>
 #include <sstream>
 #include <thread>
 
 #include "core/base/text.h"
 #include "launch/jobs/batches.h"
+#include "parallel/placement.h"
 
 namespace halo::launch {
 namespace {
 
-/// The last on the tensor axis, which has the largest share of what does not divide.
-int rank_of_stage(int stage, const parallel::Layout& layout) {
-  return stage * layout.data * layout.context * layout.tensor + layout.tensor - 1;
+/// Which on the tensor axis may be the fullest: the last one, which has the largest share of what does not divide, and where
+/// heads are cut unevenly those that hold the most.
+std::set<int> fullest_tensor_ranks(const model::ModelConfig& c, int ranks) {
+  std::set<int> fullest{ranks - 1};
+  const auto add_most = [&](std::int64_t heads, std::int64_t keys) {
+    if (heads <= 0 || keys <= 0) return;
+    const auto held = [&](int rank) {
+      return parallel::key_heads_of(heads, keys, rank, ranks).size() +
+             parallel::even_share(heads, rank, ranks).size();
+    };
+    int most = ranks - 1;
+    for (int rank = ranks - 1; rank >= 0; --rank)
+      if (held(rank) > held(most)) most = rank;
+    fullest.insert(most);
+  };
+  add_most(c.num_attention_heads, c.num_key_value_heads);
+  add_most(c.lightning_nh, c.lightning_nkv);
+  return fullest;
 }
 
 /// Micro-batches after which a pipeline of this shape has no more to keep.
@@ -66,13 +85,22 @@ std::vector<proto::Job> candidates(const proto::Job& job, int ranks,
   const proto::Layout& own = job.layout();
   const int model = own.pipeline() * own.context() * own.tensor();
   if (model <= 0 || ranks % model != 0) return all;
-  if (ranks / model > job.train().batch().sequences()) return all;
+  const bool more_than_sequences = ranks / model > job.train().batch().sequences();
+  if (more_than_sequences && model == 1 && !all.empty()) return all;
   proto::Job as_configured =
       with_layout(job, {own.pipeline(), ranks / model, own.context(), own.tensor()}, own.chunks());
   const bool listed = std::ranges::any_of(all, [&](const proto::Job& other) {
     return other.layout().SerializeAsString() == as_configured.layout().SerializeAsString();
   });
   if (!listed) all.push_back(std::move(as_configured));
+  return all;
+}
+
+/// Every stage with each of the tensor ranks.
+std::vector<std::pair<int, int>> places(int stages, const std::set<int>& tensor_ranks) {
+  std::vector<std::pair<int, int>> all;
+  for (int stage = 0; stage < stages; ++stage)
+    for (const int rank : tensor_ranks) all.emplace_back(stage, rank);
   return all;
 }
 
@@ -91,6 +119,29 @@ void plan_candidate(Candidate& c, const Config& config, int ranks, const proto::
   if (c.plan.fits(machine) || !can) return;
   c.job.mutable_train()->set_recompute(true);
   c.plan = plan_layout(config, c.job, ranks, machine, effort);
+}
+
+/// Says why the config's own layout is not among those to choose from.
+void tell_of_own_layout(const proto::Job& job, int ranks, const std::vector<Candidate>& all) {
+  const proto::Layout& own = job.layout();
+  const auto is_own = [&](const Candidate& c) {
+    const proto::Layout& other = c.job.layout();
+    return other.pipeline() == own.pipeline() && other.context() == own.context() &&
+           other.tensor() == own.tensor() && other.chunks() == own.chunks();
+  };
+  std::string reason;
+  try {
+    std::ignore = parallel::fill_data({own.pipeline(), 1, own.context(), own.tensor()}, ranks);
+    const auto found = std::ranges::find_if(all, is_own);
+    if (found != all.end()) reason = found->complaint;
+  } catch (const InputError& error) {
+    reason = error.what();
+  }
+  if (!reason.empty()) LOG(WARNING) << "the config's own layout is not possible here: " << reason;
+}
+
+std::string step_seconds(double seconds) {
+  return formatted(seconds < 100 ? "%.3g s" : "%.0f s", seconds);
 }
 
 }  // namespace
@@ -114,11 +165,14 @@ LayoutPlan plan_layout(const Config& config, const proto::Job& job, int ranks,
   for (auto* list : {&costs.teacher, &costs.forward, &costs.backward}) list->resize(layer_chunks);
   double update = 0;
   std::map<std::string, std::optional<RankPlan>> alike;
-  for (int stage = 0; stage < plan.layout.pipeline; ++stage) {
+  const std::set<int> tensor_ranks =
+      fullest_tensor_ranks(Architectures(config).student(job.train()), plan.layout.tensor);
+  for (const auto& [stage, tensor_rank] : places(plan.layout.pipeline, tensor_ranks)) {
     const bool outer = stage < 2 || stage >= plan.layout.pipeline - 2;
     const bool whole = effort == Effort::kAllStages || (effort == Effort::kOuterStages && outer);
     const int most = whole ? enough_micro_batches(job.layout()) : 1;
-    const int number = rank_of_stage(stage, plan.layout);
+    const int number =
+        stage * plan.layout.data * plan.layout.context * plan.layout.tensor + tensor_rank;
     const auto run = [&] {
       return plan_rank(config, job, number, plan.layout, machine, {most, false});
     };
@@ -126,16 +180,19 @@ LayoutPlan plan_layout(const Config& config, const proto::Job& job, int ranks,
     if (whole) {
       rank = run();
     } else {  // its neighbours are often alike
-      auto& known = alike[layers_of_rank(config, job, number, plan.layout)];
+      auto& known = alike[str(tensor_rank, ' ', layers_of_rank(config, job, number, plan.layout))];
       if (!known) known = run();
       rank = *known;
     }
     for (std::size_t i = 0; i < rank.chunks.forward.size(); ++i) {
       const std::size_t at =
           i * static_cast<std::size_t>(plan.layout.pipeline) + static_cast<std::size_t>(stage);
-      costs.teacher[at] = rank.chunks.teacher[i];
-      costs.forward[at] = rank.chunks.forward[i];
-      costs.backward[at] = rank.chunks.backward[i];
+      const auto keep_slowest = [&](std::vector<double>& all, double seconds) {
+        all[at] = std::max(all[at], seconds);
+      };
+      keep_slowest(costs.teacher, rank.chunks.teacher[i]);
+      keep_slowest(costs.forward, rank.chunks.forward[i]);
+      keep_slowest(costs.backward, rank.chunks.backward[i]);
     }
     update = std::max(update, rank.update);
     keep_most(plan.traffic, rank.traffic);
@@ -151,6 +208,7 @@ LayoutPlan plan_layout(const Config& config, const proto::Job& job, int ranks,
 
 std::vector<LayoutPlan> plan_layouts(const Config& config, const proto::Job& job, int ranks,
                                      const proto::Machine& machine, std::size_t most) {
+  std::ignore = Architectures(config).student(job.train());  // its own errors first
   std::vector<Candidate> all;
   for (proto::Job& with_layout : candidates(job, ranks, machine))
     all.push_back({std::move(with_layout), {}, {}});
@@ -164,6 +222,7 @@ std::vector<LayoutPlan> plan_layouts(const Config& config, const proto::Job& job
     }
   });
   const std::string first = all.empty() ? "" : all.front().complaint;
+  tell_of_own_layout(job, ranks, all);
   std::erase_if(all, [](const Candidate& c) { return !c.complaint.empty(); });
   HALO_REQUIRE_INPUT(
       !all.empty(),
@@ -209,7 +268,7 @@ std::string to_table(const std::vector<LayoutPlan>& plans, const proto::Machine&
     out << std::right << std::setw(8) << p.layout.pipeline << std::setw(7) << p.chunks
         << std::setw(8) << p.layout.context << std::setw(7) << p.layout.tensor << std::setw(5)
         << p.layout.data << std::setw(6) << p.micro_sequences << std::setw(10)
-        << (p.recompute ? "yes" : "no") << std::setw(11) << human_seconds(p.seconds) << std::setw(8)
+        << (p.recompute ? "yes" : "no") << std::setw(11) << step_seconds(p.seconds) << std::setw(8)
         << formatted("%.1f%%", 100 * p.bubble) << std::setw(15) << human_bytes(p.fullest.peak)
         << (p.fits(machine) ? "  " : " !") << std::setw(29) << sent(p, "tensor") << std::setw(11)
         << sent(p, "context") << std::setw(11) << sent(p, "pipeline") << std::setw(11)

@@ -46,8 +46,8 @@ proto::Machine parse_machine(const std::string& text, const std::string& name) {
   parser.RecordErrorsTo(&error);
   HALO_REQUIRE_INPUT(parser.ParseFromString(text, &machine), str(name, ':', error.text));
   const auto require = [&](double value, const char* field) {
-    HALO_REQUIRE_INPUT(std::isfinite(value) && value > 0,
-                       str(name, ": ", field, " must be given and positive"));
+    HALO_REQUIRE_INPUT(value >= 1e-6 && value <= 1e12,
+                       str(name, ": ", field, " must be given, from 1e-6 to 1e12"));
   };
   require(machine.ranks_per_node(), "ranks_per_node");
   require(machine.memory_gib(), "memory_gib");
@@ -56,6 +56,13 @@ proto::Machine parse_machine(const std::string& text, const std::string& name) {
   require(machine.memory_gbytes_per_s(), "memory_gbytes_per_s");
   require(machine.node().gbytes_per_s(), "node.gbytes_per_s");
   require(machine.network().gbytes_per_s(), "network.gbytes_per_s");
+  const auto require_time = [&](double value, const char* field) {
+    HALO_REQUIRE_INPUT(value >= 0 && value <= 1e9,
+                       str(name, ": ", field, " is ", value, ": it must be 0 to 1e9"));
+  };
+  require_time(machine.kernel_us(), "kernel_us");
+  require_time(machine.node().latency_us(), "node.latency_us");
+  require_time(machine.network().latency_us(), "network.latency_us");
   return machine;
 }
 

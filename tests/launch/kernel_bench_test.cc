@@ -38,6 +38,9 @@ TEST(KernelBenchTest, EveryOpOfTheKernelsIsTimed) {
   }
   for (const char* op : {"rms_norm",
                          "rms_norm_backward",
+                         "norm_gate",
+                         "norm_gate_backward",
+                         "linear, adds",
                          "norm_rope",
                          "norm_rope_backward",
                          "row_squares",

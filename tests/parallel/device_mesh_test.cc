@@ -60,7 +60,12 @@ TEST(FillDataTest, NamesTheChoices) {
             "whose product is 1 or 3");
   EXPECT_EQ(refusal({.tensor = 0}, 4), "layout: tensor is 0: choose 1 or more");
   EXPECT_EQ(refusal({.pipeline = -2}, 4), "layout: pipeline is -2: choose 1 or more");
-  EXPECT_EQ(refusal({.pipeline = 5}, 4), "layout: pipeline is 5, but there are only 4 ranks");
+  EXPECT_EQ(refusal({.pipeline = 5}, 4),
+            "layout: pipeline is 5, but there are only 4 ranks: start on a multiple of 5, or "
+            "choose up to 4");
+  EXPECT_EQ(
+      refusal({.tensor = 2}, 1),
+      "layout: tensor is 2, but there is only 1 rank: start on a multiple of 2, or choose up to 1");
   // Whose product no 64-bit number holds.
   EXPECT_NE(refusal({.pipeline = 3000000, .context = 3000000, .tensor = 3000000}, 3000000)
                 .find("3000000 ranks do not divide"),

@@ -1,6 +1,9 @@
 // What `halo plan` chooses and tells of layouts.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
+#include "core/base/file.h"
 #include "launch/plan/layout_plan.h"
 #include "tests/runs/planned_job.h"
 
@@ -55,11 +58,39 @@ TEST(LayoutPlansTest, NoMoreDataRanksThanSequences) {
 TEST(LayoutPlansTest, TheConfigsOwnLayoutIsAmongThem) {
   const TestFolder folder;
   Config config = distillation(folder, 7, 1024, 3);
-  EXPECT_THROW(plans_of(config, 7, machine_of(79)), InputError);
+  const std::vector<LayoutPlan> data_alone = plans_of(config, 7, machine_of(79));
+  ASSERT_EQ(data_alone.size(), 1U);  // four of its ranks have no sequence, but it runs
+  EXPECT_EQ(data_alone.front().layout.data, 7);
   config.mutable_job(0)->mutable_layout()->set_pipeline(7);
   const std::vector<LayoutPlan> plans = plans_of(config, 7, machine_of(79));
   ASSERT_EQ(plans.size(), 1U);
   EXPECT_EQ(plans.front().layout.pipeline, 7);
+}
+
+/// Six query heads over three key heads on four ranks: the second rank holds two key heads, the last one.
+TEST(LayoutPlansTest, TheFullestOfUnevenHeadsCounts) {
+  const TestFolder folder;
+  const Config config = distillation(folder, 2, 256, 1);
+  std::string model = read_file(folder / "config.json");
+  const std::vector<std::pair<std::string, std::string>> changes{
+      {"\"num_attention_heads\": 32", "\"num_attention_heads\": 6"},
+      {"\"num_key_value_heads\": 8", "\"num_key_value_heads\": 3"},
+      {"\"vocab_size\": 151936", "\"vocab_size\": 128"}};  // whose cut does not hide it
+  for (const auto& [from, to] : changes) {
+    const std::size_t at = model.find(from);
+    ASSERT_NE(at, std::string::npos) << from;
+    model.replace(at, from.size(), to);
+  }
+  write_file_atomically(folder / "config.json", model);
+  launch::proto::Job job = config.job(0);
+  job.mutable_layout()->set_tensor(4);
+  const LayoutPlan plan =
+      launch::plan_layout(config, job, 4, machine_of(79), launch::Effort::kAllStages);
+  std::vector<double> peaks;
+  for (int rank = 0; rank < 4; ++rank)
+    peaks.push_back(launch::plan_rank(config, job, rank, plan.layout, machine_of(79)).peak);
+  EXPECT_GT(peaks[1], peaks[3]);
+  EXPECT_EQ(plan.fullest.peak, std::ranges::max(peaks));
 }
 
 /// What the sender sends, not what the receiver does not.
