@@ -156,7 +156,7 @@ const std::vector<BadInput> kBadInputs{
      {"precision", "BF16", "GPU"}},
     {"MoreTensorRanksThanRanks",
      [](const GoldenCase&, const fs::path&) { return set("layout.tensor", "64"); },
-     {"layout: tensor is 64", "there are only"},
+     {"layout: tensor is 64", "start on a multiple of 64"},
      {0, 2}},
     {"MorePartsThanLayers",
      [](const GoldenCase&, const fs::path&) { return set("layout.chunks", "5"); },
