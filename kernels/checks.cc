@@ -1,6 +1,8 @@
 #include "kernels/checks.h"
 
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 
 namespace halo::kernels {
@@ -68,6 +70,12 @@ void require_same_or_disjoint(std::string_view op, std::string_view name, const 
                               std::string_view input_name, const TensorView& input) {
   HALO_REQUIRE(output.data == input.data || !overlap(output, input),
                str(op, ": ", name, " overlaps a part of ", input_name));
+}
+
+bool begin_at_packs(std::initializer_list<TensorView> views) {
+  return std::ranges::all_of(views, [](const TensorView& view) {
+    return reinterpret_cast<std::uintptr_t>(view.data) % 16 == 0;
+  });
 }
 
 }  // namespace halo::kernels

@@ -37,4 +37,7 @@ void require_disjoint(std::string_view op, std::string_view name, const TensorVi
 void require_same_or_disjoint(std::string_view op, std::string_view name, const TensorView& output,
                               std::string_view input_name, const TensorView& input);
 
+/// Whether all begin at multiples of 16 bytes, which a GPU reads at once.
+[[nodiscard]] bool begin_at_packs(std::initializer_list<TensorView> views);
+
 }  // namespace halo::kernels

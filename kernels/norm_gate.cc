@@ -1,7 +1,5 @@
 #include "kernels/norm_gate.h"
 
-#include <algorithm>
-
 #include "core/base/tensor.h"
 #include "kernels/checks.h"
 #include "kernels/gates.h"
@@ -26,11 +24,9 @@ void check_rows(std::string_view op, const TensorView& x, const TensorView& y, c
 }
 
 /// Whether the GPU does both at once.
-bool at_once(const TensorView& x, std::initializer_list<TensorView> others, const Stream& stream) {
-  const auto aligned = [](const TensorView& view) {
-    return reinterpret_cast<std::uintptr_t>(view.data) % 16 == 0;
-  };
-  return stream.device() == Device::kCuda && aligned(x) && std::ranges::all_of(others, aligned) &&
+bool at_once(std::initializer_list<TensorView> operands, const Stream& stream) {
+  const TensorView& x = *operands.begin();
+  return stream.device() == Device::kCuda && begin_at_packs(operands) &&
          HALO_ON_DEVICE(stream, false, cuda::norm_gate_takes(x.dtype, x.dim(1)));
 }
 
@@ -39,7 +35,7 @@ bool at_once(const TensorView& x, std::initializer_list<TensorView> others, cons
 void norm_gate(TensorView y, TensorView inv_rms, TensorView x, TensorView weight, TensorView z,
                double eps, Stream& stream) {
   check_rows("norm_gate", x, y, z, weight, inv_rms, eps);
-  if (!at_once(x, {y, z, weight}, stream)) {
+  if (!at_once({x, y, z, weight}, stream)) {
     rms_norm(y, inv_rms, x, weight, eps, stream);
     sigmoid_gate(y, y, z, stream);
     return;
@@ -56,7 +52,7 @@ void norm_gate_backward(TensorView d, TensorView dweight, TensorView y, TensorVi
     require_operand(kOp, "y", y, x.shape, x.dtype, x.device);
     for (const TensorView& other : {d, z, x}) require_disjoint(kOp, "y", y, "an operand", other);
   }
-  if (!at_once(x, {d, y, z, weight}, stream)) {
+  if (!at_once({x, d, y, z, weight}, stream)) {
     Tensor memory;
     if (y.empty()) memory = Tensor(stream, x.shape, x.dtype);
     const TensorView n = y.empty() ? memory.view() : y;

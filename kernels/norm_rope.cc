@@ -1,7 +1,5 @@
 #include "kernels/norm_rope.h"
 
-#include <algorithm>
-
 #include "kernels/checks.h"
 #include "kernels/on_device.h"
 #include "kernels/rms_norm.h"
@@ -21,17 +19,11 @@ void check_heads(std::string_view op, const TensorView& x, const HeadRotation& r
   require_operand(op, "sin", rotation.sin, rotation.cos.shape, x.dtype, x.device);
 }
 
-bool in_packs(std::initializer_list<TensorView> views) {
-  return std::ranges::all_of(views, [](const TensorView& x) {
-    return reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0;
-  });
-}
-
 /// Whether both are wanted, and the GPU does them at once.
 bool at_once(const TensorView& x, const TensorView& y, const TensorView& weight,
              const HeadRotation& rotation, const Stream& stream) {
   return stream.device() == Device::kCuda && !rotation.cos.empty() && x.size() > 0 &&
-         in_packs({x, y, weight, rotation.cos, rotation.sin}) &&
+         begin_at_packs({x, y, weight, rotation.cos, rotation.sin}) &&
          HALO_ON_DEVICE(stream, false, cuda::norm_rope_takes(x.dtype, x.dim(3)));
 }
 

@@ -275,6 +275,23 @@ void run_backward(Backward<T> a, TensorView dweight, const Step& step, Stream& s
   check_launch();
 }
 
+/// Whole rows, whose gradient `d` is overwritten.
+template <class T>
+Backward<T> in_place(const TensorView& d, const TensorView& x, const TensorView& weight,
+                     const TensorView& inv_rms, std::int64_t N, std::int64_t D) {
+  return {data_of<T>(d),
+          nullptr,
+          data_of<T>(d),
+          data_of<T>(x),
+          data_of<T>(weight),
+          data_of<float>(inv_rms),
+          nullptr,
+          N,
+          static_cast<int>(D),
+          static_cast<float>(D),
+          /*accumulate=*/false};
+}
+
 }  // namespace
 
 void rms_norm_backward(TensorView dx, TensorView dweight, TensorView dy, TensorView x,
@@ -312,17 +329,7 @@ void norm_gate_backward(TensorView d, TensorView dweight, TensorView y, TensorVi
   if (N == 0 || D == 0) return;
   dispatch_cuda_float(x.dtype, [&](auto zero) {
     using T = decltype(zero);
-    const Backward<T> a{data_of<T>(d),
-                        nullptr,
-                        data_of<T>(d),
-                        data_of<T>(x),
-                        data_of<T>(weight),
-                        data_of<float>(inv_rms),
-                        nullptr,
-                        N,
-                        static_cast<int>(D),
-                        static_cast<float>(D),
-                        /*accumulate=*/false};
+    const Backward<T> a = in_place<T>(d, x, weight, inv_rms, N, D);
     const GateStep<T> gate{data_of<T>(z), data_of<T>(z), data_of<T>(y)};
     with_layout<T>(D, /*packs=*/true, [&](auto layout) {
       using L = decltype(layout);
@@ -336,17 +343,7 @@ void norm_rope_backward(TensorView d, TensorView dweight, TensorView x, TensorVi
   const std::int64_t K = x.dim(3), N = x.size() / K;
   dispatch_cuda_float(x.dtype, [&](auto zero) {
     using T = decltype(zero);
-    const Backward<T> a{data_of<T>(d),
-                        nullptr,
-                        data_of<T>(d),
-                        data_of<T>(x),
-                        data_of<T>(weight),
-                        data_of<float>(inv_rms),
-                        nullptr,
-                        N,
-                        static_cast<int>(K),
-                        static_cast<float>(K),
-                        /*accumulate=*/false};
+    const Backward<T> a = in_place<T>(d, x, weight, inv_rms, N, K);
     const Rotation<T> rotate(rotation, x.dim(1) * x.dim(2));
     with_head_layout<T>(
         K, [&](auto layout) { run_backward<T, decltype(layout)>(a, dweight, rotate, stream); });

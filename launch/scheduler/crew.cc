@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -62,7 +63,7 @@ class Coordinator {
 
   [[nodiscard]] bool stopping() const { return options_.stop != nullptr && *options_.stop; }
   [[nodiscard]] bool waits_for_nothing() const {
-    return table_.all_ended() || table_.next_due(options_.clock()) > 1e300;
+    return std::isinf(table_.next_due(options_.clock()));
   }
 
   void record(const proto::SchedulerEvent& event) {

@@ -10,8 +10,9 @@
 
 namespace halo::launch {
 
-/// The ranks of a run at work on the jobs of a table: rank 0 says who does what, and works along. Ranks without a job sleep; none
-/// waits for those of other jobs.
+// The ranks of a run at work on the jobs of a table: rank 0 says who does what, and works along. Ranks without a job sleep; none
+// waits for those of other jobs.
+
 struct CrewOptions {
   /// Does one job on this rank, one of order.rank(), together with the others, over communicators of their own. Rank 0
   /// calls `look_after` in between, as often as jobs elsewhere should not wait for it. Must not throw but for what ends

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include "core/base/error.h"
 
@@ -286,9 +287,8 @@ const JobStatus& JobTable::job(const std::string& name) const {
 }
 
 JobStatus& JobTable::known(const std::string& name) {
-  const auto found = jobs_.find(name);
-  HALO_REQUIRE(found != jobs_.end(), str("the scheduler knows no job ", name));
-  return found->second;
+  std::ignore = job(name);
+  return jobs_.at(name);
 }
 
 std::vector<const JobStatus*> JobTable::jobs() const {
