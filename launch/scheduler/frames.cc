@@ -6,7 +6,6 @@ namespace halo::launch {
 namespace {
 
 constexpr std::int64_t kLongestText = std::int64_t{1} << 20;
-constexpr std::int64_t kNotAsked = -1, kAsked = -2;
 
 TensorView bytes_of(std::string& text) {
   return view(reinterpret_cast<std::uint8_t*>(text.data()), {std::ssize(text)});
@@ -20,19 +19,19 @@ void Inbox::receive(TensorView buffer) {
 }
 
 std::optional<std::string> Inbox::poll() {
-  if (length_ == kNotAsked) {
-    length_ = kAsked;
+  if (!asked_) {
+    asked_ = true;
     receive(view(&length_, {1}));
   }
-  if (!work_.test()) return std::nullopt;
-  if (text_.empty() && length_ > 0) {
-    HALO_REQUIRE(length_ <= kLongestText, str("a text of ", length_, " bytes from rank ", peer_));
+  if (!work_.test()) return std::nullopt;  // what is received into is not looked at before
+  if (text_.empty() && length_ != 0) {
+    HALO_REQUIRE(length_ > 0 && length_ <= kLongestText,
+                 str("a text of ", length_, " bytes from rank ", peer_));
     text_.resize(static_cast<std::size_t>(length_));
     receive(bytes_of(text_));
     if (!work_.test()) return std::nullopt;
   }
-  HALO_REQUIRE(length_ >= 0, str("a text of ", length_, " bytes from rank ", peer_));
-  length_ = kNotAsked;
+  asked_ = false;
   return std::exchange(text_, {});
 }
 

@@ -23,7 +23,8 @@ class Inbox {
 
   comm::Communicator& ranks_;
   int peer_;
-  std::int64_t length_ = -1;  // of the text that is on its way; -1: not asked for, -2: asked for
+  bool asked_ = false;  // for the next text's length
+  std::int64_t length_ = 0;
   std::string text_;
   comm::Work work_;
 };
