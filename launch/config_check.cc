@@ -356,6 +356,8 @@ void check_resolved(const Config& config) {
     const Fields at(str("job[", job.name(), ']'));
     check_layout(job.layout(), at.in("layout"));
     at.in_range("ranks", job.ranks(), 0, 1 << 20);
+    at.in_range("priority", job.priority(), -(1 << 20), 1 << 20);
+    at.in_range("retries", job.retries(), 0, 1 << 20);
     const auto under = [&](const char* work, auto check) {
       const Fields fields = at.in(work);
       check(fields, References(config, job, fields));

@@ -14,6 +14,7 @@
 #include "core/base/file.h"
 #include "launch/config.h"
 #include "launch/jobs/dry_run.h"
+#include "launch/jobs/recent_calls.h"
 #include "launch/jobs/run_checks.h"
 #include "launch/jobs/run_jobs.h"
 #include "launch/program.h"
@@ -80,32 +81,34 @@ Config agreed_config(const Options& options, comm::Communicator& world) {
   return launch::parse_config(text, options.config);
 }
 
-/// What this rank last asked of its peers, for whoever looks for the one that hung or died; of a run that has begun.
-void keep_recent_calls(const std::filesystem::path& output, const comm::Communicator& world) {
-  try {
-    if (!std::filesystem::is_directory(output) || ::access(output.c_str(), W_OK) != 0) return;
-    const std::filesystem::path log = output / "log";
-    std::filesystem::create_directories(log);
-    write_file_atomically(log / str("calls_rank", world.rank(), ".txt"), world.recent_calls());
-  } catch (const std::exception& error) {
-    LOG(ERROR) << "the last calls of this rank are lost: " << error.what();
+int exit_code_of(launch::RunOutcome outcome) {
+  switch (outcome) {
+    case launch::RunOutcome::kDone:
+    case launch::RunOutcome::kStopped:
+      return 0;
+    case launch::RunOutcome::kFailed:
+      return launch::kExitFailure;
+    case launch::RunOutcome::kBadInput:
+      return launch::kExitBadInput;
   }
+  return launch::kExitFailure;
 }
 
-void run(const Options& options, comm::Communicator& world) {
+/// Returns the exit code.
+int run(const Options& options, comm::Communicator& world) {
   if (options.dry_run) {
-    if (world.rank() != 0) return;
+    if (world.rank() != 0) return 0;
     const Config config = load_config(options);
     std::cout << launch::dry_run(config, world.size());
     for (const std::string& complaint : launch::run_complaints(config))
       std::cout << "here it could not run: " << complaint << '\n';
-    return;
+    return 0;
   }
   const Config config = agreed_config(options, world);
   try {
-    launch::run_jobs(config, world, stop_requested);
+    return exit_code_of(launch::run_jobs(config, world, stop_requested));
   } catch (const comm::PeerFailed&) {
-    keep_recent_calls(config.output(), world);
+    launch::keep_recent_calls(config.output(), world.rank(), world);
     throw;
   }
 }
@@ -155,8 +158,7 @@ int run_on(comm::MpiSession& session, const Options& options) {
   };
   const int code = launch::run_guarded(name, [&] {
     try {
-      run(options, *world);
-      return 0;
+      return run(options, *world);
     } catch (const comm::PeerFailed&) {
       // The exit code of the first rank that ends is mpirun's: that must be the one with the failure.
       if (fails_elsewhere([] {})) return launch::kExitFailure;

@@ -11,9 +11,8 @@
 #include "core/base/error.h"
 
 namespace halo::launch {
-namespace {
 
-void report(std::string_view program, std::string reason) {
+void report_error(std::string_view program, std::string reason) {
   // One line whatever the reason holds, so that scripts and logs can rely on it.
   while (!reason.empty() && reason.back() == '\n') reason.pop_back();
   for (std::size_t at = 0; (at = reason.find('\n', at)) != std::string::npos;) {
@@ -23,27 +22,32 @@ void report(std::string_view program, std::string reason) {
   std::cerr << program << ": error: " << reason << std::endl;
 }
 
-}  // namespace
-
-int run_guarded(std::string_view program, const std::function<int()>& body) {
+Failure current_failure() {
   try {
-    return body();
+    throw;
   } catch (const InputError& error) {
-    report(program, error.what());
-    return kExitBadInput;
+    return {error.what(), true};
   } catch (const std::filesystem::filesystem_error& error) {
-    report(program, str(error.path1().string(), ": ", error.code().message()));
     const bool bad_path = error.code() == std::errc::filename_too_long ||
                           error.code() == std::errc::permission_denied ||
                           error.code() == std::errc::not_a_directory ||
                           error.code() == std::errc::too_many_symbolic_link_levels;
-    if (bad_path) return kExitBadInput;
+    return {str(error.path1().string(), ": ", error.code().message()), bad_path};
   } catch (const std::bad_alloc&) {
-    report(program, "out of memory");
+    return {"out of memory"};
   } catch (const std::exception& error) {
-    report(program, error.what());
+    return {error.what()};
   }
-  return kExitFailure;
+}
+
+int run_guarded(std::string_view program, const std::function<int()>& body) {
+  try {
+    return body();
+  } catch (const std::exception&) {
+    const Failure failure = current_failure();
+    report_error(program, failure.reason);
+    return failure.exit_code();
+  }
 }
 
 int run_program(Program& program, int argc, char** argv) {

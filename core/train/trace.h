@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -18,6 +19,9 @@ struct AxisTraffic {
   double seconds = 0;  // from each call's beginning to its end
   double waited = 0;   // of them, while the rank did nothing else
 };
+
+/// The communicator over which ranks hear what jobs to do: none of it is a step's traffic.
+inline constexpr std::string_view kControlCommunicator = "control";
 
 /// Watches one rank: counts what goes along each axis, and keeps when its passes and calls began and ended while it is
 /// told to.

@@ -8,6 +8,7 @@
 #include "core/halo/stage_flops.h"
 #include "core/halo/transfer.h"
 #include "launch/jobs/architectures.h"
+#include "launch/jobs/job_queue.h"
 #include "launch/plan/layout_plan.h"
 
 namespace halo::launch {
@@ -80,7 +81,7 @@ std::string dry_run(const Config& config, int ranks) {
       out << std::left << std::setw(14) << job.name() << "  no training\n";
       continue;
     }
-    write_row(out, job, estimate(config, job, ranks));
+    write_row(out, job, estimate(config, job, ranks_of_job(job, ranks)));
   }
   return out.str();
 }

@@ -1,6 +1,6 @@
 #pragma once
-#include <atomic>
 #include <filesystem>
+#include <functional>
 #include <string>
 
 #include "core/base/stream.h"
@@ -18,7 +18,10 @@ struct JobContext {
   int index;  // of job in config
   const parallel::DeviceMesh& mesh;
   Stream& stream;
-  const std::atomic<bool>& stop;          // a signal asked this process to end
+  /// Whether the run was asked to stop, as far as this rank knows. Between steps, and as often as the run's other jobs
+  /// should not wait for this rank.
+  std::function<bool()> stop_requested;
+  int ranks_of_run = 1;
   MatmulTables* matmul_tables = nullptr;  // saved with each checkpoint
 
   [[nodiscard]] comm::Communicator& world() const { return mesh.world(); }
@@ -33,7 +36,7 @@ struct JobContext {
   /// Makes the job's folder and stores the job's config in it, which later runs are compared with: on rank 0, once the
   /// job's input has proven good.
   void begin_folder() const;
-  /// Whether a signal asked any rank to end. Collective.
+  /// Whether any of the job's ranks was asked to stop. Collective.
   [[nodiscard]] bool stop_agreed() const;
 };
 

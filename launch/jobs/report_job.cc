@@ -8,7 +8,7 @@ namespace halo::launch {
 
 JobOutcome run_report_job(const JobContext& context) {
   if (!context.is_first_rank()) return JobOutcome::kDone;
-  const Report report = collect_report(context.config, context.world().size());
+  const Report report = collect_report(context.config, context.ranks_of_run);
   const std::filesystem::path page = std::filesystem::path(context.config.output()) / "report.html";
   context.begin_folder();
   write_file_atomically(page, to_html(report));

@@ -19,6 +19,7 @@
 #include "launch/jobs/architectures.h"
 #include "launch/jobs/batches.h"
 #include "launch/jobs/job_folder.h"
+#include "launch/jobs/job_queue.h"
 #include "launch/jobs/job_summary.h"
 #include "launch/jobs/model_parts.h"
 #include "launch/jobs/model_reference.h"
@@ -187,9 +188,6 @@ void require_this_build(const Config& config, const proto::Job& job) {
   HALO_REQUIRE_INPUT(
       !gpu || job.precision() != proto::FP64,
       str("job ", job.name(), ": precision: FP64 is the CPU's; a GPU computes in BF16 and FP32"));
-  HALO_REQUIRE_INPUT(job.ranks() == 0,
-                     str("job ", job.name(), ": ranks: ", job.ranks(),
-                         ": this version runs each job on all ranks; leave it at 0"));
 }
 
 void require_inputs(const Config& config, const proto::Job& job) {
@@ -231,11 +229,8 @@ void require_outputs_apart(const Config& config, const std::vector<int>& order) 
   std::vector<std::pair<std::string, std::string>> read;  // path and job
   for (const int i : order) {
     const proto::Job& job = config.job(i);
-    std::vector<std::string> models{job.train().teacher(), job.train().student(),
-                                    job.train().model(), job.export_().from()};
-    models.insert(models.end(), job.evaluate().models().begin(), job.evaluate().models().end());
-    for (const std::string& model : models)
-      if (!model.empty() && referenced_job(model).empty()) read.emplace_back(model, job.name());
+    for (const std::string& model : models_read(job))
+      if (referenced_job(model).empty()) read.emplace_back(model, job.name());
     if (!job.has_export_()) continue;
     const std::string& to = job.export_().to();
     for (const auto& [path, reader] : read) {

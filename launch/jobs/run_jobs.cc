@@ -2,15 +2,23 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <iostream>
 #include <set>
 #include <tuple>
 
+#include "core/base/clock.h"
 #include "core/base/file.h"
+#include "core/base/text.h"
+#include "core/train/trace.h"
 #include "launch/jobs/hardware.h"
 #include "launch/jobs/job_context.h"
+#include "launch/jobs/job_queue.h"
+#include "launch/jobs/job_runner.h"
 #include "launch/jobs/output_lock.h"
 #include "launch/jobs/run_checks.h"
+#include "launch/program.h"
+#include "launch/scheduler/crew.h"
 
 namespace halo::launch {
 namespace {
@@ -30,48 +38,40 @@ DType dtype_of(proto::Precision precision) {
 }
 
 /// What rank 0 sees decides for all ranks, since a folder may look different elsewhere for a moment.
-bool agreed(bool value, comm::Communicator& world) {
-  std::int32_t flag = value ? 1 : 0;
-  world.broadcast(view(&flag, {1}), 0).wait();
-  return flag != 0;
+std::int32_t agreed(std::int32_t value, comm::Communicator& world) {
+  world.broadcast(view(&value, {1}), 0).wait();
+  return value;
 }
 
-/// Training jobs run on their layout; the others share their work out over all ranks.
-parallel::Layout layout_of(const proto::Job& job, int ranks) {
-  parallel::Layout layout;
-  if (job.has_train()) {
-    layout.pipeline = job.layout().pipeline();
-    layout.context = job.layout().context();
-    layout.tensor = job.layout().tensor();
-  }
-  try {
-    return parallel::fill_data(layout, ranks);
-  } catch (const InputError& error) {
-    throw InputError(str("job ", job.name(), ": ", error.what()));
-  }
-}
-
-/// All that can be known before the first job begins. Rank 0 looks at the files, whose checks may take long.
-void require_sound(const Config& config, const std::vector<int>& order, comm::Communicator& world) {
+/// All that can be known before the first job begins. Rank 0 looks at the files, whose checks may take long. Returns the
+/// jobs that have ended.
+std::set<std::string> require_sound(const Config& config, const std::vector<int>& order,
+                                    comm::Communicator& world) {
   require_outputs_apart(config, order);
+  std::set<std::string> ended;
   for (const int i : order) {
     const proto::Job& job = config.job(i);
     require_this_build(config, job);
     refuse_changes(config, i);
-    if (agreed(has_ended(config, job), world)) continue;
-    std::ignore = layout_of(job, world.size());
+    if (agreed(has_ended(config, job) ? 1 : 0, world) != 0) {
+      ended.insert(job.name());
+      continue;
+    }
+    std::ignore = layout_of_job(job, ranks_of_job(job, world.size()));
     if (world.rank() == 0) require_inputs(config, job);
     world.barrier().wait();
     require_architecture(config, job);
   }
+  return ended;
 }
 
 /// Jobs that have ended keep their results; says so when what they were made from is made again.
-void warn_of_older_results(const Config& config, const std::vector<int>& order) {
+void warn_of_older_results(const Config& config, const std::vector<int>& order,
+                           const std::set<std::string>& ended) {
   std::set<std::string> runs;
   for (const int i : order) {
     const proto::Job& job = config.job(i);
-    if (!has_ended(config, job)) {
+    if (!ended.contains(job.name())) {
       runs.insert(job.name());
       continue;
     }
@@ -86,29 +86,86 @@ void warn_of_older_results(const Config& config, const std::vector<int>& order) 
   }
 }
 
-JobOutcome run_job(const JobContext& context) {
-  switch (context.job.work_case()) {
-    case proto::Job::kTrain:
-      return run_train_job(context);
-    case proto::Job::kSelect:
-      return run_select_job(context);
-    case proto::Job::kEvaluate:
-      return run_evaluate_job(context);
-    case proto::Job::kExport:
-      return run_export_job(context);
-    case proto::Job::kReport:
-      return run_report_job(context);
-    case proto::Job::WORK_NOT_SET:
-      break;
+/// Rank 0's knowledge of the run: the table of its jobs, kept in output/journal.
+class RunRecord {
+ public:
+  RunRecord(const Config& config, int ranks)
+      : config_(config), path_(fs::path(config.output()) / "journal"), journal_(path_) {
+    for (const auto& event : journal_.events()) table_.apply(event);
+    proto::SchedulerEvent event;
+    event.mutable_began()->set_ranks(ranks);
+    event.mutable_began()->set_tries_failed_again(true);
+    record(event);
   }
-  throw InputError(str("job ", context.job.name(), " has no work"));
-}
 
-void say_stopped(const JobContext& context) {
-  if (!context.is_first_rank()) return;
-  std::cout << "stopped as asked before the end of job " << context.job.name()
-            << "; the same command goes on from there" << std::endl;
-}
+  void enqueue(const std::vector<int>& order, const std::set<std::string>& ended) {
+    enqueue_jobs(config_, order, ended, table_,
+                 [this](const proto::SchedulerEvent& event) { record(event); });
+    began_ = unix_seconds();
+  }
+
+  [[nodiscard]] JobTable& table() { return table_; }
+  [[nodiscard]] Journal& journal() { return journal_; }
+
+  /// Says why a job failed, as it happens.
+  void tell(const proto::SchedulerEvent& event) const {
+    if (!event.has_ended() || event.ended().succeeded()) return;
+    const JobStatus& status = table_.job(event.ended().name());
+    const std::string job = str("job ", status.job.name());
+    std::string text = status.reason;
+    if (text.find(job) == std::string::npos) text = job + ": " + text;
+    if (status.state == JobState::kWaiting)
+      text += str(" (it is tried again, after try ", status.attempts, " of ",
+                  status.job.retries() + 1, ")");
+    report_error("halo_train", text);
+  }
+
+  /// Says what was not done, and what the ranks' time went to. The end of a run that left nothing leaves no journal.
+  RunOutcome finish() {
+    bool failed = false, all_bad_input = true, ended = true, left_something = false;
+    int done = 0;
+    for (const JobStatus* status : table_.jobs()) {
+      const std::string& name = status->job.name();
+      left_something = left_something || fs::exists(JobFolder(config_.output(), name).path());
+      ended = ended && status->state != JobState::kWaiting && status->state != JobState::kRunning;
+      done += status->started >= began_ && status->state == JobState::kDone ? 1 : 0;
+      if (status->state == JobState::kFailed) {
+        failed = true;
+        all_bad_input = all_bad_input && status->is_bad_input;
+      }
+      if (status->state == JobState::kSkipped && find(name))
+        std::cout << "job " << name << " was not begun: it " << status->reason << '\n';
+    }
+    const double now = unix_seconds();
+    if (table_.ranks() > 1 && done > 1)
+      std::cout << done << " jobs on " << table_.ranks() << " ranks in "
+                << human_seconds(now - began_) << ", "
+                << formatted("%.0f%%", 100 * table_.idle_share(now))
+                << " of the ranks' time without a job\n";
+    std::cout.flush();
+    if (!left_something) fs::remove(path_);
+    if (!ended) return RunOutcome::kStopped;
+    if (!failed) return RunOutcome::kDone;
+    return all_bad_input ? RunOutcome::kBadInput : RunOutcome::kFailed;
+  }
+
+ private:
+  void record(proto::SchedulerEvent event) {
+    event.set_time(unix_seconds());
+    journal_.append(event);
+    table_.apply(event);
+  }
+  [[nodiscard]] bool find(const std::string& name) const {
+    return std::ranges::any_of(config_.job(),
+                               [&](const proto::Job& job) { return job.name() == name; });
+  }
+
+  const Config& config_;
+  fs::path path_;
+  Journal journal_;
+  JobTable table_;
+  double began_ = 0;
+};
 
 }  // namespace
 
@@ -120,7 +177,7 @@ void JobContext::begin_folder() const {
 }
 
 bool JobContext::stop_agreed() const {
-  std::int32_t flag = stop ? 1 : 0;
+  std::int32_t flag = stop_requested() ? 1 : 0;
   world().all_reduce(view(&flag, {1}), comm::ReduceOp::kMax).wait();
   return flag != 0;
 }
@@ -134,31 +191,36 @@ std::map<std::string, Config> stored_configs(const Config& config) {
   return stored;
 }
 
-bool run_jobs(const Config& config, comm::Communicator& world, const std::atomic<bool>& stop) {
+RunOutcome run_jobs(const Config& config, comm::Communicator& world,
+                    const std::atomic<bool>& stop) {
   const std::vector<int> order = job_order(config);
-  require_sound(config, order, world);
+  const std::set<std::string> ended = require_sound(config, order, world);
   const OutputLock lock(config.output(), world);
   for (const int i : order)
     refuse_changes(config, i);  // another run may have begun before the lock
-  if (world.rank() == 0) warn_of_older_results(config, order);
+  if (world.rank() == 0) warn_of_older_results(config, order, ended);
   Stream stream = stream_of_rank(config, world);
   const std::unique_ptr<comm::Communicator> between_gpus = device_ranks(config, world, stream);
-  comm::Communicator& ranks = between_gpus != nullptr ? *between_gpus : world;
-  MatmulTables matmul_tables(config.output(), world.rank(), stream);
-  for (const int i : order) {
-    const proto::Job& job = config.job(i);
-    if (agreed(has_ended(config, job), world)) continue;
-    const parallel::DeviceMesh mesh(ranks, layout_of(job, world.size()));
-    const JobContext context{config, job, i, mesh, stream, stop, &matmul_tables};
-    const bool stopped = context.stop_agreed() || run_job(context) == JobOutcome::kStopped;
-    matmul_tables.save();
-    if (stopped) {
-      say_stopped(context);
-      return false;
-    }
-    world.barrier().wait();  // what rank 0 wrote is there before another rank's next job reads it
+  JobRunner runner(config, world, between_gpus != nullptr ? *between_gpus : world, stream);
+  const auto control = world.split(0, world.rank(), std::string(train::kControlCommunicator));
+
+  CrewOptions options;
+  options.work = [&](const proto::JobOrder& job, const std::function<bool()>& stop_requested) {
+    return runner.run(job, stop_requested);
+  };
+  options.clock = unix_seconds;
+  options.stop = &stop;
+  auto outcome = RunOutcome::kDone;
+  if (world.rank() == 0) {
+    RunRecord record(config, world.size());
+    record.enqueue(order, ended);
+    options.on_event = [&](const proto::SchedulerEvent& event) { record.tell(event); };
+    run_first(*control, record.table(), record.journal(), options);
+    outcome = record.finish();
+  } else {
+    run_other(*control, options);
   }
-  return true;
+  return static_cast<RunOutcome>(agreed(static_cast<std::int32_t>(outcome), world));
 }
 
 }  // namespace halo::launch

@@ -1,18 +1,28 @@
 #pragma once
 #include <atomic>
+#include <map>
 #include <string>
-#include <vector>
 
 #include "launch/config.h"
 #include "parallel/comm/communicator.h"
 
 namespace halo::launch {
 
-/// Runs a config's jobs in the order of their needs on all ranks of `world`; jobs that have ended in an earlier run of the
-/// same output are passed over, the one that was interrupted goes on. Collective.
-/// Throws InputError when a stored job differs from the config in more than may change, naming the fields.
-/// Returns false when a signal stopped it early.
-bool run_jobs(const Config& resolved, comm::Communicator& world, const std::atomic<bool>& stop);
+enum class RunOutcome : std::uint8_t {
+  kDone,
+  kStopped,   // a signal stopped it early
+  kFailed,    // a job did, and its retries
+  kBadInput,  // all jobs that failed did for what they were given
+};
+
+/// Runs a config's jobs on the ranks of `world`, each as soon as what it needs has ended and ranks are free, side by side
+/// where there is room; jobs that have ended in an earlier run of the same output are passed over, those that were
+/// interrupted go on. A job that fails ends with those that need it; its reason is told on standard error by rank 0, and
+/// all others go on. Collective: all ranks return the same.
+/// Throws InputError when a stored job differs from the config in more than may change, naming the fields, and for what can
+/// be known to be wrong before any job begins; PeerFailed when a rank is lost.
+[[nodiscard]] RunOutcome run_jobs(const Config& resolved, comm::Communicator& world,
+                                  const std::atomic<bool>& stop);
 
 /// The resolved config of each job that earlier runs of an output have stored, by name.
 [[nodiscard]] std::map<std::string, Config> stored_configs(const Config& config);

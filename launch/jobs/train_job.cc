@@ -171,7 +171,7 @@ bool TrainJob::run_step(std::int64_t step, Batches& batches) {
   did_steps_ = true;
   const std::vector<data::MicroBatch> micro_batches = batches.next();
   if (drill_) drill_->before_step(context_.world().rank(), step);
-  const train::StepStats stats = trainer_.step(step, micro_batches, context_.stop);
+  const train::StepStats stats = trainer_.step(step, micro_batches, context_.stop_requested());
   const double seconds = steady_seconds() - start;
   const auto traffic = trace_.take_traffic();
   const std::int64_t done = step + 1;

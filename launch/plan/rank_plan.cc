@@ -186,8 +186,7 @@ RankPlan plan_rank(const Config& config, const proto::Job& job, int rank,
   Stream stream([&clock](const KernelWork& work) { clock.compute(work); });
   comm::MetaCommunicator world("world", rank, layout.ranks(), clock);
   const parallel::DeviceMesh mesh(world, layout);
-  const std::atomic<bool> stop = false;
-  const JobContext context{config, job, 0, mesh, stream, stop};
+  const JobContext context{config, job, 0, mesh, stream, [] { return false; }};
   PreparedStage prepared = assemble_stage(context, models.student, models.teacher_or_null());
 
   RankPlan plan;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
+#include <set>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -13,6 +15,8 @@ namespace halo::launch {
 namespace {
 
 void rest() { std::this_thread::sleep_for(std::chrono::milliseconds(1)); }
+
+bool asked_to_stop(const CrewOptions& options) { return options.stop != nullptr && *options.stop; }
 
 template <class Proto>
 Proto parsed(const std::string& text) {
@@ -36,8 +40,11 @@ class Coordinator {
       look_after();
       if (own_.has_job()) {
         const proto::JobOrder order = std::exchange(own_, {});
-        take(options_.work(order, [this] { look_after(); }));
-      } else if (under_way_.empty() && (stopping() || waits_for_nothing())) {
+        take(0, options_.work(order, [this] {
+          look_after();
+          return stopping_;
+        }));
+      } else if (under_way_.empty() && (stopping_ || waits_for_nothing())) {
         return;
       } else {
         rest();
@@ -46,36 +53,57 @@ class Coordinator {
   }
   /// Sends the others home, and waits until they have heard it.
   void dismiss() {
-    for (int peer = 1; peer < ranks_.size(); ++peer)
-      out_.send(peer, proto::JobOrder().SerializeAsString());
+    send_to_others(proto::JobOrder());
     for (Inbox& inbox : in_)
-      while (!inbox.poll()) rest();
+      while (!has_heard(inbox)) rest();
     out_.look_after(/*all=*/true);
   }
 
  private:
   struct Job {
-    int reports_left = 0;
-    bool stopped = false, failed = false;
-    std::string reason;
+    std::set<int> silent;  // ranks that have not reported
+    bool stopped = false;
+    double failed_at = std::numeric_limits<double>::infinity();
+    proto::JobEnded end;
     bool reason_is_of_peer = true;
   };
 
-  [[nodiscard]] bool stopping() const { return options_.stop != nullptr && *options_.stop; }
   [[nodiscard]] bool waits_for_nothing() const {
     return std::isinf(table_.next_due(options_.clock()));
+  }
+  /// Anything else that was under way to this rank is void.
+  static bool has_heard(Inbox& inbox) {
+    const auto text = inbox.poll();
+    return text && text->empty();
   }
 
   void record(const proto::SchedulerEvent& event) {
     journal_.append(event);
     table_.apply(event);
+    if (options_.on_event) options_.on_event(event);
+  }
+
+  void send_to_others(const proto::JobOrder& order) {
+    for (int peer = 1; peer < ranks_.size(); ++peer) out_.send(peer, order.SerializeAsString());
   }
 
   void look_after() {
-    for (Inbox& inbox : in_)
-      if (const auto text = inbox.poll()) take(parsed<proto::JobReport>(*text));
-    if (!stopping()) start_due();
+    int peer = 1;
+    for (Inbox& inbox : in_) {
+      if (const auto text = inbox.poll()) take(peer, parsed<proto::JobReport>(*text));
+      ++peer;
+    }
+    if (asked_to_stop(options_)) stop_all();
+    if (!stopping_) start_due();
+    require_nobody_lost();
     out_.look_after();
+  }
+
+  void stop_all() {
+    if (std::exchange(stopping_, true)) return;
+    proto::JobOrder order;
+    order.set_stop(true);
+    send_to_others(order);
   }
 
   void start_due() {
@@ -84,7 +112,7 @@ class Coordinator {
       proto::JobOrder order;
       order.set_job(event.started().name());
       *order.mutable_rank() = event.started().rank();
-      under_way_[order.job()].reports_left = order.rank_size();
+      under_way_[order.job()].silent.insert(order.rank().begin(), order.rank().end());
       for (const int rank : order.rank()) {
         if (rank == 0)
           own_ = order;
@@ -94,29 +122,52 @@ class Coordinator {
     }
   }
 
-  /// A job has ended when all its ranks say so: they are free then.
-  void take(const proto::JobReport& report) {
-    const auto found = under_way_.find(report.job());
-    HALO_REQUIRE(found != under_way_.end(),
-                 str("a report of job ", report.job(), ", which nobody does"));
-    Job& job = found->second;
-    const bool of_peer = report.outcome() == proto::JobReport::PEER_FAILED;
-    job.stopped = job.stopped || report.outcome() == proto::JobReport::STOPPED;
-    if (of_peer || report.outcome() == proto::JobReport::FAILED) {
-      if (!job.failed || (job.reason_is_of_peer && !of_peer)) job.reason = report.reason();
-      job.failed = true;
-      job.reason_is_of_peer = job.reason_is_of_peer && of_peer;
+  void require_nobody_lost() const {
+    const double now = options_.clock();
+    for (const auto& [name, job] : under_way_) {
+      if (now - job.failed_at <= options_.longest_silence) continue;
+      throw comm::PeerFailed(
+          *job.silent.begin(),
+          str("job ", name, " failed (", job.end.reason(), ") and rank ", *job.silent.begin(),
+              " has said nothing of it for ", options_.longest_silence, " s"));
     }
-    if (--job.reports_left > 0) return;
-    if (job.failed || !job.stopped) {  // a job that was stopped goes on in the next program
+  }
+
+  /// A job has ended when all its ranks say so: they are free then. One that was asked to stop goes on in the next program.
+  void take(int rank, const proto::JobReport& report) {
+    if (report.outcome() == proto::JobReport::STOPPED) stop_all();
+    if (!report.has_job()) return;
+    const auto found = under_way_.find(report.job());
+    HALO_REQUIRE(found != under_way_.end() && found->second.silent.erase(rank) == 1,
+                 str("rank ", rank, " reports of job ", report.job(), ", which it does not do"));
+    Job& job = found->second;
+    job.stopped = job.stopped || report.outcome() == proto::JobReport::STOPPED;
+    note_failure(job, rank, report);
+    if (!job.silent.empty()) return;
+    if (std::isfinite(job.failed_at) || !job.stopped) {
       proto::SchedulerEvent event;
       event.set_time(options_.clock());
+      *event.mutable_ended() = job.end;
       event.mutable_ended()->set_name(report.job());
-      event.mutable_ended()->set_succeeded(!job.failed);
-      if (job.failed) event.mutable_ended()->set_reason(job.reason);
+      event.mutable_ended()->set_succeeded(std::isinf(job.failed_at));
       record(event);
     }
-    under_way_.erase(found);
+    under_way_.erase(report.job());
+  }
+
+  /// The first rank's reason that is its own, else the first.
+  void note_failure(Job& job, int rank, const proto::JobReport& report) const {
+    const bool of_peer = report.outcome() == proto::JobReport::PEER_FAILED;
+    if (!of_peer && report.outcome() != proto::JobReport::FAILED) return;
+    const bool is_first = std::isinf(job.failed_at);
+    if (is_first) job.failed_at = options_.clock();
+    if (is_first || (job.reason_is_of_peer && !of_peer)) {
+      const bool all_fail_alike = report.is_bad_input() || ranks_.size() == 1;
+      job.end.set_reason(all_fail_alike ? report.reason()
+                                        : str("rank ", rank, ": ", report.reason()));
+      job.end.set_is_bad_input(report.is_bad_input());
+    }
+    job.reason_is_of_peer = job.reason_is_of_peer && of_peer;
   }
 
   comm::Communicator& ranks_;
@@ -127,6 +178,56 @@ class Coordinator {
   std::deque<Inbox> in_;  // of ranks 1, 2, ...
   std::map<std::string, Job> under_way_;
   proto::JobOrder own_;
+  bool stopping_ = false;
+};
+
+/// Any other rank.
+class Member {
+ public:
+  Member(comm::Communicator& ranks, const CrewOptions& options)
+      : options_(options), in_(ranks, 0), out_(ranks) {}
+
+  /// Until rank 0 sends it home.
+  void run() {
+    while (!goes_home_) {
+      read_order();
+      if (order_.has_job()) {
+        const proto::JobOrder order = std::exchange(order_, {});
+        report(options_.work(order, [this] {
+          read_order();
+          return stopping_ || asked_to_stop(options_);
+        }));
+      } else {
+        if (asked_to_stop(options_)) tell_of_signal();
+        rest();
+      }
+      out_.look_after();
+    }
+    out_.send(0, "");  // heard
+    out_.look_after(/*all=*/true);
+  }
+
+ private:
+  void read_order() {
+    const auto text = in_.poll();
+    if (!text) return;
+    order_ = parsed<proto::JobOrder>(*text);
+    stopping_ = stopping_ || order_.stop();
+    goes_home_ = !order_.has_job() && !order_.stop();
+  }
+  void report(const proto::JobReport& report) { out_.send(0, report.SerializeAsString()); }
+  void tell_of_signal() {
+    if (std::exchange(told_, true) || stopping_) return;
+    proto::JobReport stopped;
+    stopped.set_outcome(proto::JobReport::STOPPED);
+    report(stopped);
+  }
+
+  const CrewOptions& options_;
+  Inbox in_;
+  Outbox out_;
+  proto::JobOrder order_;
+  bool stopping_ = false, told_ = false, goes_home_ = false;
 };
 
 }  // namespace
@@ -142,21 +243,7 @@ void run_first(comm::Communicator& ranks, JobTable& table, Journal& journal,
 }
 
 void run_other(comm::Communicator& ranks, const CrewOptions& options) {
-  Inbox in(ranks, 0);
-  Outbox out(ranks);
-  for (;;) {
-    const auto text = in.poll();
-    if (!text) {
-      rest();
-      continue;
-    }
-    const auto order = parsed<proto::JobOrder>(*text);
-    if (!order.has_job()) break;
-    out.send(0, options.work(order, [] {}).SerializeAsString());
-    out.look_after();
-  }
-  out.send(0, "");  // heard
-  out.look_after(/*all=*/true);
+  Member(ranks, options).run();
 }
 
 }  // namespace halo::launch

@@ -14,19 +14,24 @@ namespace halo::launch {
 // waits for those of other jobs.
 
 struct CrewOptions {
-  /// Does one job on this rank, one of order.rank(), together with the others, over communicators of their own. Rank 0
-  /// calls `look_after` in between, as often as jobs elsewhere should not wait for it. Must not throw but for what ends
-  /// the run.
+  /// Does one job on this rank, one of order.rank(), together with the others, over communicators of their own. Calls
+  /// `stop_requested` in between, as often as jobs elsewhere should not wait for rank 0: it looks after them there, and says
+  /// on every rank whether the run is to stop. Must not throw but for what ends the run.
   std::function<proto::JobReport(const proto::JobOrder& order,
-                                 const std::function<void()>& look_after)>
+                                 const std::function<bool()>& stop_requested)>
       work;
   /// Seconds since 1970.
   std::function<double()> clock;
-  /// Set by a signal: no further job begins.
+  /// Set by a signal to this rank: the run is to stop, on all ranks.
   const std::atomic<bool>* stop = nullptr;
+  /// Rank 0 is told of every event that the journal has.
+  std::function<void(const proto::SchedulerEvent&)> on_event;
+  /// Seconds from the first report that a job failed after which its ranks that have not reported are lost.
+  double longest_silence = 600;
 };
 
-/// Rank 0's part. The table has its jobs already; each event is in the journal before it counts.
+/// Rank 0's part. The table has its jobs already; each event is in the journal before it counts. Throws PeerFailed when a
+/// rank is lost.
 void run_first(comm::Communicator& ranks, JobTable& table, Journal& journal,
                const CrewOptions& options);
 /// Every other rank's. Returns when rank 0 says that there is no more to do.

@@ -93,26 +93,53 @@ void JobTable::add(const proto::JobAdded& added, double time) {
   const std::string& name = added.name();
   HALO_REQUIRE_INPUT(!name.empty(), "a job has no name");
   HALO_REQUIRE_INPUT(ranks() > 0, str("job ", name, " is added before a run began"));
-  HALO_REQUIRE_INPUT(!jobs_.contains(name), str("job ", name, ": there is one of this name"));
   HALO_REQUIRE_INPUT(added.ranks() >= 0 && added.ranks() <= ranks(),
                      str("job ", name, ": it needs ", added.ranks(), " ranks of ", ranks()));
   HALO_REQUIRE_INPUT(added.retries() >= 0, str("job ", name, ": ", added.retries(), " retries"));
-  for (const std::string& need : added.needs())
-    HALO_REQUIRE_INPUT(jobs_.contains(need),
-                       str("job ", name, " needs job ", need, ", which was not added before it"));
+  const auto require_before = [&](const auto& others, const char* relation) {
+    for (const std::string& other : others)
+      HALO_REQUIRE_INPUT(other != name && jobs_.contains(other),
+                         str("job ", name, relation, other, ", which was not added before it"));
+  };
+  require_before(added.needs(), " needs job ");
+  require_before(added.after(), " comes after job ");
+  if (jobs_.contains(name)) return add_again(added, time);
   JobStatus status;
   status.job = added;
   status.waits_since = kNever;
-  for (const std::string& need : added.needs()) {
+  status.not_before = time;
+  if (added.is_done()) status.state = JobState::kDone;
+  skip_for_needs(status);
+  jobs_.emplace(name, std::move(status));
+  order_.push_back(name);
+}
+
+/// It goes to the end, behind all that it may need now.
+void JobTable::add_again(const proto::JobAdded& added, double time) {
+  JobStatus& status = jobs_.at(added.name());
+  HALO_REQUIRE(status.state != JobState::kRunning,
+               str("job ", added.name(), " is added again while it runs"));
+  if (added.is_done() || status.state == JobState::kDone) {
+    status = JobStatus();
+    status.state = added.is_done() ? JobState::kDone : JobState::kWaiting;
+    status.not_before = time;
+  }
+  status.job = added;
+  status.waits_since = kNever;
+  skip_for_needs(status);
+  std::erase(order_, added.name());
+  order_.push_back(added.name());
+}
+
+void JobTable::skip_for_needs(JobStatus& status) const {
+  if (status.state != JobState::kWaiting) return;
+  for (const std::string& need : status.job.needs()) {
     const JobState state = jobs_.at(need).state;
     if (state != JobState::kFailed && state != JobState::kSkipped) continue;
     status.state = JobState::kSkipped;
     status.reason = lacks(need, state);
-    break;
+    return;
   }
-  status.not_before = time;
-  jobs_.emplace(name, std::move(status));
-  order_.push_back(name);
 }
 
 void JobTable::start(const proto::JobStarted& started, double time) {
@@ -122,13 +149,15 @@ void JobTable::start(const proto::JobStarted& started, double time) {
   HALO_REQUIRE(started.rank_size() == ranks_of(status),
                str("job ", started.name(), " wants ", ranks_of(status), " ranks and gets ",
                    started.rank_size()));
+  std::vector<std::string> holders = holder_;
   for (const int rank : started.rank()) {
     HALO_REQUIRE(rank >= 0 && rank < ranks(), str("rank ", rank, " of ", ranks()));
-    std::string& holder = holder_[static_cast<std::size_t>(rank)];
+    std::string& holder = holders[static_cast<std::size_t>(rank)];
     HALO_REQUIRE(holder.empty(),
                  str("rank ", rank, " is given to job ", started.name(), " and has job ", holder));
     holder = started.name();
   }
+  holder_ = std::move(holders);
   status.state = JobState::kRunning;
   status.ranks.assign(started.rank().begin(), started.rank().end());
   std::ranges::sort(status.ranks);
@@ -148,7 +177,8 @@ void JobTable::end(const proto::JobEnded& ended, double time) {
     return;
   }
   status.reason = ended.reason();
-  if (status.attempts <= status.job.retries()) {
+  status.is_bad_input = ended.is_bad_input();
+  if (!status.is_bad_input && status.attempts <= status.job.retries()) {
     status.state = JobState::kWaiting;
     status.not_before =
         time + std::min(policy_.most_backoff, std::ldexp(policy_.backoff, status.attempts - 1));
@@ -172,12 +202,12 @@ void JobTable::begin(const proto::RunBegan& began, double time) {
       status.attempts = 0;
       status.not_before = time;
       status.reason.clear();
+      status.is_bad_input = false;
     }
-    HALO_REQUIRE_INPUT(
-        status.state != JobState::kWaiting || status.job.ranks() <= began.ranks(),
-        str("job ", name, ": it needs ", status.job.ranks(), " ranks of ", began.ranks()));
   }
   holder_.assign(static_cast<std::size_t>(began.ranks()), {});
+  first_start_ = kNever;
+  used_ = 0;
 }
 
 void JobTable::withdraw(const std::string& name) {
@@ -199,27 +229,25 @@ void JobTable::free(JobStatus& status, double time) {
   status.ranks.clear();
 }
 
-/// Needs are added before those that need them, so one pass in that order finds all.
 void JobTable::skip_those_that_need(const std::string& gone) {
-  std::map<std::string, JobState> lost{{gone, jobs_.at(gone).state}};
   for (const std::string& name : order_) {
     JobStatus& status = jobs_.at(name);
-    if (status.state != JobState::kWaiting) continue;
-    for (const std::string& need : status.job.needs()) {
-      const auto found = lost.find(need);
-      if (found == lost.end()) continue;
-      status.state = JobState::kSkipped;
-      status.reason = lacks(need, found->second);
-      lost.emplace(name, JobState::kSkipped);
-      break;
-    }
+    const auto& needs = status.job.needs();
+    if (status.state != JobState::kWaiting || std::ranges::find(needs, gone) == needs.end())
+      continue;
+    skip_for_needs(status);
+    skip_those_that_need(name);
   }
 }
 
 bool JobTable::is_ready(const JobStatus& status) const {
-  return std::ranges::all_of(status.job.needs(), [&](const std::string& need) {
-    return jobs_.at(need).state == JobState::kDone;
-  });
+  if (ranks_of(status) > ranks()) return false;  // this run has fewer than the one that added it
+  const auto is_done = [&](const std::string& name) {
+    return jobs_.at(name).state == JobState::kDone;
+  };
+  const auto has_ended = [&](const std::string& name) { return is_over(jobs_.at(name).state); };
+  return std::ranges::all_of(status.job.needs(), is_done) &&
+         std::ranges::all_of(status.job.after(), has_ended);
 }
 
 void JobTable::note_ready(double time) {

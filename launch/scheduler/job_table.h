@@ -20,12 +20,13 @@ enum class JobState : std::uint8_t {
 struct JobStatus {
   proto::JobAdded job;
   JobState state = JobState::kWaiting;
-  int attempts = 0;        // begun and not interrupted
-  std::vector<int> ranks;  // while it runs, in rising order
-  double not_before = 0;   // time before which a failed job is not tried again
-  double waits_since = 0;  // when it last became able to start but for free ranks
-  double started = 0;      // of the last attempt
-  std::string reason;      // why it failed or is skipped
+  int attempts = 0;           // begun and not interrupted
+  std::vector<int> ranks;     // while it runs, in rising order
+  double not_before = 0;      // time before which a failed job is not tried again
+  double waits_since = 0;     // when it last became able to start but for free ranks
+  double started = 0;         // of the last attempt
+  std::string reason;         // why it failed or is skipped
+  bool is_bad_input = false;  // the reason is
 };
 
 struct SchedulerPolicy {
@@ -42,8 +43,8 @@ class JobTable {
  public:
   explicit JobTable(SchedulerPolicy policy = {}) : policy_(policy) {}
 
-  /// Throws InputError for a job that can never run (its name is taken, it needs a job that is not there or more ranks
-  /// than there are), Error for an event that cannot follow what came before.
+  /// Throws InputError for a job that can never run (it needs a job that is not there or more ranks than there are), Error
+  /// for an event that cannot follow what came before.
   void apply(const proto::SchedulerEvent& event);
 
   /// The jobs to start now, as events that are not applied yet: by priority, then in the order in which they were added,
@@ -59,7 +60,7 @@ class JobTable {
   [[nodiscard]] std::vector<const JobStatus*> jobs() const;
   [[nodiscard]] int ranks() const { return static_cast<int>(holder_.size()); }
   [[nodiscard]] int free_ranks() const;
-  /// The share of the ranks' time since the first start that no job used.
+  /// The share of the ranks' time since the program's first start of a job that no job used.
   [[nodiscard]] double idle_share(double now) const;
 
  private:
@@ -67,13 +68,16 @@ class JobTable {
   void begin(const proto::RunBegan& began, double time);
   void withdraw(const std::string& name);
   void add(const proto::JobAdded& added, double time);
+  void add_again(const proto::JobAdded& added, double time);
   void start(const proto::JobStarted& started, double time);
   void end(const proto::JobEnded& ended, double time);
   void free(JobStatus& status, double time);
+  void skip_for_needs(JobStatus& status) const;
   void skip_those_that_need(const std::string& name);
   [[nodiscard]] int ranks_of(const JobStatus& status) const;
   /// Marks since when each waiting job lacks nothing but ranks.
   void note_ready(double time);
+  /// Lacks nothing but free ranks.
   [[nodiscard]] bool is_ready(const JobStatus& status) const;
   [[nodiscard]] std::vector<const JobStatus*> startable(double now) const;
 

@@ -41,7 +41,8 @@ class FailedPeerTest : public testing::Test {
 TEST_F(FailedPeerTest, EverySurvivingRankLeavesItsLastCalls) {
   const ProgramResult result = run("1:1:throw", {});
   EXPECT_EQ(result.exit_code, 1) << result.output;
-  EXPECT_THAT(result.output, HasSubstr("rank 1: error: a drill: HALO_DRILL asks rank 1"));
+  EXPECT_THAT(result.output,
+              HasSubstr("error: job align: rank 1: a drill: HALO_DRILL asks rank 1"));
   for (const int rank : {0, 2, 3}) {
     ASSERT_TRUE(fs::exists(calls_of(rank))) << rank << '\n' << result.output;
     // Those of the first step, and the one that its peer never came to.
@@ -54,7 +55,8 @@ TEST_F(FailedPeerTest, EverySurvivingRankLeavesItsLastCalls) {
 
 TEST_F(FailedPeerTest, RanksThatWaitForOthersThanTheFailedOneEndToo) {
   const ProgramResult result = run("3:0:throw", {"layout.pipeline=2", "layout.context=2"});
-  EXPECT_THAT(result.output, HasSubstr("rank 3: error: a drill: HALO_DRILL asks rank 3"));
+  EXPECT_THAT(result.output,
+              HasSubstr("error: job align: rank 3: a drill: HALO_DRILL asks rank 3"));
 }
 
 TEST_F(FailedPeerTest, ACrashEndsAllAndIsNamed) {

@@ -25,7 +25,9 @@ class RunCase {
   explicit RunCase(const std::string& name) : golden_(name, folder_.path()) {
     const std::atomic<bool> stop = false;
     const Config first = config({});
-    comm::run_ranks(1, [&](comm::Communicator& world) { launch::run_jobs(first, world, stop); });
+    comm::run_ranks(1, [&](comm::Communicator& world) {
+      EXPECT_EQ(launch::run_jobs(first, world, stop), launch::RunOutcome::kDone);
+    });
   }
   [[nodiscard]] Config config(const LayoutCase& c) const {
     Config config = launch::read_config(golden_.config().string());
@@ -57,9 +59,9 @@ std::vector<Measured> measure(const Config& config, int job, const parallel::Lay
   std::vector<Measured> ranks(static_cast<std::size_t>(layout.ranks()));
   comm::run_ranks(layout.ranks(), [&](comm::Communicator& world) {
     Stream stream(1);
-    const std::atomic<bool> stop = false;
     const parallel::DeviceMesh mesh(world, layout);
-    const launch::JobContext context{config, config.job(job), job, mesh, stream, stop};
+    const launch::JobContext context{config, config.job(job), job,
+                                     mesh,   stream,          [] { return false; }};
     launch::PreparedStage prepared = launch::prepare_stage(context);
     train::Trainer trainer(*prepared.stage, mesh, launch::trainer_options(context.job), stream);
     launch::Batches batches(context, prepared.config.vocab_size, 0);

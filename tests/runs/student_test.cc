@@ -59,7 +59,7 @@ TEST_F(WholeStudentTest, OtherBlocksLayersAndEmbeddingsAreRefused) {
     SCOPED_TRACE(said);
     const ProgramResult result = distill_again(said);
     EXPECT_EQ(result.exit_code, 2) << result.output;
-    EXPECT_THAT(result.output, HasSubstr("error: student " + student_.string() + told));
+    EXPECT_THAT(result.output, HasSubstr("error: job again: student " + student_.string() + told));
     EXPECT_FALSE(fs::exists(again_));
   }
 }

@@ -97,7 +97,7 @@ void run_on_threads(int ranks, const TrainingRun& run) {
   const launch::Config resolved = launch::resolve(config, run.config.string());
   const std::atomic<bool> stop = false;
   comm::run_ranks(ranks, [&](comm::Communicator& world) {
-    EXPECT_TRUE(launch::run_jobs(resolved, world, stop));
+    EXPECT_EQ(launch::run_jobs(resolved, world, stop), launch::RunOutcome::kDone);
   });
 }
 

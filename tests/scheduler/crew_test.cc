@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <chrono>
 #include <mutex>
 #include <random>
@@ -22,7 +23,7 @@ using Outcome = proto::JobReport;
 
 /// What a test's jobs do on each rank: they get a communicator of their ranks.
 using Body = std::function<Outcome::Outcome(const std::string& job, Communicator& ranks,
-                                            const std::function<void()>& look_after)>;
+                                            const std::function<bool()>& stop_requested)>;
 
 class CrewTest : public testing::Test {
  protected:
@@ -32,9 +33,11 @@ class CrewTest : public testing::Test {
       const auto control = world.split(0, world.rank(), "control");
       CrewOptions options;
       options.clock = steady_seconds;
-      options.stop = &stop_;
-      options.work = [&](const proto::JobOrder& order, const std::function<void()>& look_after) {
-        return work(world, order, body, look_after);
+      options.stop = &stop_[static_cast<std::size_t>(world.rank())];
+      options.longest_silence = longest_silence_;
+      options.work = [&](const proto::JobOrder& order,
+                         const std::function<bool()>& stop_requested) {
+        return work(world, order, body, stop_requested);
       };
       if (world.rank() != 0) return run_other(*control, options);
       Journal journal(folder_ / "journal");
@@ -56,13 +59,13 @@ class CrewTest : public testing::Test {
   }
 
   proto::JobReport work(Communicator& world, const proto::JobOrder& order, const Body& body,
-                        const std::function<void()>& look_after) {
+                        const std::function<bool()>& stop_requested) {
     proto::JobReport report;
     report.set_job(order.job());
     const std::vector<int> members(order.rank().begin(), order.rank().end());
     const auto ranks = world.group(members, order.job());
     try {
-      report.set_outcome(body(order.job(), *ranks, look_after));
+      report.set_outcome(body(order.job(), *ranks, stop_requested));
       if (report.outcome() == Outcome::SUCCEEDED) ranks->barrier().wait();
     } catch (const comm::PeerFailed& failure) {
       report.set_outcome(Outcome::PEER_FAILED);
@@ -78,14 +81,15 @@ class CrewTest : public testing::Test {
   }
 
   test::TemporaryFolder folder_;
-  std::atomic<bool> stop_ = false;
+  std::array<std::atomic<bool>, 8> stop_{};  // by rank
+  double longest_silence_ = 600;
   std::mutex mutex_;
   std::map<std::string, int> done_;  // calls of `work`, by job
   std::map<std::string, JobStatus> states_;
   bool all_ended_ = false;
 };
 
-Outcome::Outcome nothing(const std::string&, Communicator&, const std::function<void()>&) {
+Outcome::Outcome nothing(const std::string&, Communicator&, const std::function<bool()>&) {
   return Outcome::SUCCEEDED;
 }
 
@@ -104,12 +108,12 @@ TEST_F(CrewTest, EveryJobIsDoneByItsRanks) {
 TEST_F(CrewTest, JobsRunSideBySide) {
   std::atomic<int> here = 0;
   const auto meet = [&](const std::string&, Communicator& ranks,
-                        const std::function<void()>& look_after) {
+                        const std::function<bool()>& stop_requested) {
     if (ranks.rank() == 0) ++here;
     const double begin = steady_seconds();
     while (here < 4) {
       if (steady_seconds() - begin > 20) throw Error("the others never came");
-      look_after();
+      std::ignore = stop_requested();
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
     return Outcome::SUCCEEDED;
@@ -123,7 +127,7 @@ TEST_F(CrewTest, JobsRunSideBySide) {
 TEST_F(CrewTest, RankZeroWorksAlong) {
   std::atomic<int> small = 0;
   const auto body = [&](const std::string& job, Communicator&,
-                        const std::function<void()>& look_after) {
+                        const std::function<bool()>& stop_requested) {
     if (job != "long") {
       ++small;
       return Outcome::SUCCEEDED;
@@ -131,7 +135,7 @@ TEST_F(CrewTest, RankZeroWorksAlong) {
     const double begin = steady_seconds();
     while (small < 8) {
       if (steady_seconds() - begin > 20) throw Error("the small ones do not go on");
-      look_after();
+      std::ignore = stop_requested();
     }
     return Outcome::SUCCEEDED;
   };
@@ -143,7 +147,7 @@ TEST_F(CrewTest, RankZeroWorksAlong) {
 
 TEST_F(CrewTest, AFailureIsItsJobsAlone) {
   std::atomic<int> tries = 0;
-  const auto body = [&](const std::string& job, Communicator& ranks, const std::function<void()>&) {
+  const auto body = [&](const std::string& job, Communicator& ranks, const std::function<bool()>&) {
     if (job == "bad" && ranks.rank() == 1) throw Error("no memory on this rank");
     if (job == "shaky" && ranks.rank() == 0 && ++tries < 3) throw Error("not yet");
     std::int64_t sum = 1;
@@ -156,7 +160,7 @@ TEST_F(CrewTest, AFailureIsItsJobsAlone) {
        added("shaky", {.ranks = 4, .retries = 2}), added("good", {.ranks = 4})},
       body);
   EXPECT_EQ(states_["bad"].state, JobState::kFailed);
-  EXPECT_EQ(states_["bad"].reason, "no memory on this rank");
+  EXPECT_THAT(states_["bad"].reason, testing::MatchesRegex("rank [0-3]: no memory on this rank"));
   EXPECT_EQ(states_["after bad"].state, JobState::kSkipped);
   EXPECT_EQ(states_["shaky"].state, JobState::kDone);
   EXPECT_EQ(states_["shaky"].attempts, 3);
@@ -165,9 +169,9 @@ TEST_F(CrewTest, AFailureIsItsJobsAlone) {
 }
 
 TEST_F(CrewTest, AStoppedRunGoesOnInTheNext) {
-  const auto body = [&](const std::string& job, Communicator&, const std::function<void()>&) {
+  const auto body = [&](const std::string& job, Communicator&, const std::function<bool()>&) {
     if (job != "b" || states_.contains("b")) return Outcome::SUCCEEDED;
-    stop_ = true;
+    stop_[1] = true;
     return Outcome::STOPPED;
   };
   const std::vector<proto::SchedulerEvent> jobs{added("a", {.ranks = 0}),
@@ -177,11 +181,58 @@ TEST_F(CrewTest, AStoppedRunGoesOnInTheNext) {
   EXPECT_FALSE(all_ended_);
   EXPECT_EQ(states_["a"].state, JobState::kDone);
   EXPECT_EQ(done_.count("c"), 0U);
-  stop_ = false;
+  stop_[1] = false;
   run(2, jobs, body);
   EXPECT_TRUE(all_ended_);
   EXPECT_EQ(done_, (std::map<std::string, int>{{"a", 3}, {"b", 3 + 2}, {"c", 1}}));
   EXPECT_EQ(states_["b"].attempts, 1);
+}
+
+/// A signal reaches one rank, at work or not; the other jobs' ranks hear of it.
+TEST_F(CrewTest, AllStopWhenOneRankIsAsked) {
+  for (const int asked : {0, 2, 4}) {
+    SCOPED_TRACE(asked);
+    std::filesystem::remove(folder_ / "journal");
+    std::atomic<int> here = 0;
+    const auto body = [&](const std::string&, Communicator& ranks,
+                          const std::function<bool()>& stop_requested) {
+      if (++here == 4) stop_[static_cast<std::size_t>(asked)] = true;
+      for (;;) {
+        std::int32_t stop = stop_requested() ? 1 : 0;
+        ranks.all_reduce(view(&stop, {1}), comm::ReduceOp::kMax).wait();
+        if (stop != 0) return Outcome::STOPPED;
+      }
+    };
+    run(5, {added("a", {.ranks = 2}), added("b", {.ranks = 2}), added("c", {.needs = {"b"}})},
+        body);
+    EXPECT_FALSE(all_ended_);
+    EXPECT_EQ(states_["a"].state, JobState::kRunning);  // as the next program finds it
+    EXPECT_EQ(states_["c"].state, JobState::kWaiting);
+    stop_[static_cast<std::size_t>(asked)] = false;
+  }
+}
+
+/// What a rank has that hangs, nobody can know: the run ends, for whoever begins it again.
+TEST_F(CrewTest, ARankThatNeverReportsIsLost) {
+  longest_silence_ = 0.05;
+  std::atomic<bool> over = false;
+  const auto body = [&](const std::string&, Communicator& ranks, const std::function<bool()>&) {
+    if (ranks.rank() == 1) throw Error("no memory");
+    while (ranks.rank() == 2 && !over) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    ranks.barrier().wait();
+    return Outcome::SUCCEEDED;
+  };
+  std::jthread later([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    over = true;
+  });
+  try {
+    run(3, {added("a", {.ranks = 0})}, body);
+    ADD_FAILURE() << "nobody was missed";
+  } catch (const comm::PeerFailed& failure) {
+    EXPECT_EQ(failure.rank, 2);
+    EXPECT_THAT(failure.what(), testing::HasSubstr("job a failed (rank 1: no memory) and rank 2"));
+  }
 }
 
 TEST_F(CrewTest, RandomJobsEndWhereTheyBelong) {
@@ -200,7 +251,7 @@ TEST_F(CrewTest, RandomJobsEndWhereTheyBelong) {
       if (below(6) == 0) bad.insert(str("job ", i));
     }
     const auto body = [&](const std::string& job, Communicator& ranks,
-                          const std::function<void()>&) {
+                          const std::function<bool()>&) {
       std::int64_t sum = 1;
       ranks.all_reduce(view(&sum, {1}), comm::ReduceOp::kSum).wait();
       EXPECT_EQ(sum, ranks.size());
@@ -213,7 +264,7 @@ TEST_F(CrewTest, RandomJobsEndWhereTheyBelong) {
       if (status.state == JobState::kSkipped) continue;
       EXPECT_EQ(status.state == JobState::kFailed, bad.contains(name)) << name;
       if (bad.contains(name)) {
-        EXPECT_EQ(status.reason, "bad " + name);
+        EXPECT_THAT(status.reason, testing::EndsWith("bad " + name));
       }
     }
   }

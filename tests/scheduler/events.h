@@ -9,6 +9,8 @@ namespace halo::launch {
 struct JobOptions {
   std::vector<std::string> needs = {};
   int ranks = 1, priority = 0, retries = 0;
+  std::vector<std::string> after = {};
+  bool is_done = false;
 };
 inline proto::SchedulerEvent added(const std::string& name, const JobOptions& options = {},
                                    double time = 0) {
@@ -20,6 +22,8 @@ inline proto::SchedulerEvent added(const std::string& name, const JobOptions& op
   job.set_ranks(options.ranks);
   job.set_priority(options.priority);
   job.set_retries(options.retries);
+  for (const std::string& other : options.after) job.add_after(other);
+  if (options.is_done) job.set_is_done(true);
   return event;
 }
 inline proto::SchedulerEvent started(const std::string& name, const std::vector<int>& ranks,

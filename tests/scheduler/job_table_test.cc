@@ -154,6 +154,73 @@ TEST(JobTableTest, ALaterRunMayHaveOtherRanksAndJobs) {
   EXPECT_THAT(start_due(table, 10), ElementsAre("bad", "gone"));
 }
 
+TEST(JobTableTest, AfterMeansWellOrNot) {
+  JobTable table;
+  table.apply(began(4));
+  table.apply(added("bad"));
+  table.apply(added("needs bad", {.needs = {"bad"}}));
+  table.apply(added("good"));
+  table.apply(added("report", {.after = {"bad", "needs bad", "good"}}));
+  EXPECT_THAT(start_due(table, 0), ElementsAre("bad", "good"));
+  table.apply(ended("bad", false, 1));
+  EXPECT_THAT(start_due(table, 1), IsEmpty());
+  table.apply(ended("good", true, 2));
+  EXPECT_THAT(start_due(table, 2), ElementsAre("report"));
+}
+
+TEST(JobTableTest, BadInputIsNotTriedAgain) {
+  JobTable table;
+  table.apply(began(1));
+  table.apply(added("a", {.retries = 5}));
+  std::ignore = start_due(table, 0);
+  proto::SchedulerEvent event = ended("a", false, 1);
+  event.mutable_ended()->set_is_bad_input(true);
+  table.apply(event);
+  EXPECT_EQ(table.job("a").state, JobState::kFailed);
+  EXPECT_TRUE(table.job("a").is_bad_input);
+  table.apply(began(1, 2, /*tries_failed_again=*/true));
+  EXPECT_FALSE(table.job("a").is_bad_input);
+}
+
+TEST(JobTableTest, ALaterConfigMaySayOtherThingsOfAJob) {
+  JobTable table;
+  table.apply(began(4));
+  table.apply(added("a", {.ranks = 4}));
+  table.apply(added("b", {.needs = {"a"}}));
+  table.apply(added("c", {.needs = {"b"}}));
+  table.apply(began(2, 1));
+  EXPECT_THAT(table.due(1), IsEmpty());
+  table.apply(added("a", {.ranks = 2}, 1));
+  EXPECT_THAT(start_due(table, 1), ElementsAre("a"));
+  table.apply(ended("a", true, 2));
+  table.apply(added("a", {.is_done = true}, 2));  // no news
+  EXPECT_EQ(table.job("a").state, JobState::kDone);
+  table.apply(added("d", {.is_done = true}, 2));
+  table.apply(added("b", {.needs = {"a", "d"}}, 2));  // now behind c, which needs it
+  EXPECT_THAT(start_due(table, 2), ElementsAre("b"));
+  table.apply(added("a", {}, 3));  // once more
+  EXPECT_EQ(table.job("a").state, JobState::kWaiting);
+  EXPECT_EQ(table.job("a").attempts, 0);
+  table.apply(ended("b", true, 3));
+  EXPECT_THAT(start_due(table, 3), ElementsAre("c", "a"));
+  table.apply(ended("a", false, 4));
+  table.apply(added("b", {.needs = {"a"}}, 4));
+  EXPECT_EQ(table.job("b").state, JobState::kSkipped);
+}
+
+TEST(JobTableTest, WhatNeedsASkippedJobIsSkippedWhateverTheOrder) {
+  JobTable table;
+  table.apply(began(1));
+  table.apply(added("a"));
+  table.apply(added("b", {.needs = {"a"}}));
+  table.apply(added("c", {.needs = {"b"}}));
+  table.apply(added("b", {.needs = {"a"}, .priority = 1}));
+  std::ignore = start_due(table, 0);
+  table.apply(ended("a", false, 1));
+  EXPECT_EQ(table.job("b").state, JobState::kSkipped);
+  EXPECT_EQ(table.job("c").state, JobState::kSkipped);
+}
+
 TEST(JobTableTest, IdleTimeIsWhatNoJobUsed) {
   JobTable table;
   table.apply(began(4));
@@ -177,7 +244,7 @@ TEST(JobTableTest, RefusesWhatCannotBe) {
       EXPECT_THAT(error.what(), HasSubstr(words));
     }
   };
-  refuses(added("a"), "there is one of this name");
+  refuses(added("b", {.after = {"c"}}), "comes after job c, which was not added before it");
   refuses(added(""), "no name");
   refuses(added("b", {.needs = {"c"}}), "needs job c, which was not added before it");
   refuses(added("b", {.needs = {"b"}}), "needs job b, which was not added before it");
@@ -190,8 +257,9 @@ TEST(JobTableTest, RefusesWhatCannotBe) {
   refuses(ended("a", true), "ends and is waiting");
   refuses(proto::SchedulerEvent(), "is none");
   refuses(began(0), "a run of 0 ranks");
-  refuses(began(1), "job a: it needs 2 ranks of 1");
   refuses(withdrawn("b"), "knows no job b");
+  table.apply(started("a", {0, 1}));
+  refuses(added("a"), "is added again while it runs");
   JobTable unbegun;
   EXPECT_THROW(unbegun.apply(added("a")), InputError);
 }
@@ -231,7 +299,7 @@ class RandomRun {
   void add_job(int i) {
     JobOptions options{.ranks = 1 + below(ranks_), .priority = below(3), .retries = below(3)};
     for (const std::string& name : names_)
-      if (below(6) == 0) options.needs.push_back(name);
+      if (below(6) == 0) (below(2) == 0 ? options.needs : options.after).push_back(name);
     names_.push_back(str("job ", i));
     happen(added(names_.back(), options, now_));
   }
@@ -276,6 +344,8 @@ class RandomRun {
       for (const int rank : status->ranks)
         EXPECT_TRUE(taken.insert(rank).second) << rank << " twice";
       for (const std::string& need : status->job.needs()) EXPECT_TRUE(successes_.contains(need));
+      for (const std::string& other : status->job.after())
+        EXPECT_NE(table_.job(other).state, JobState::kRunning);
       EXPECT_TRUE(ends_.contains(status->job.name()));
     }
     EXPECT_EQ(table_.free_ranks(), ranks_ - std::ssize(taken));

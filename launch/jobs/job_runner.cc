@@ -1,0 +1,109 @@
+#include "launch/jobs/job_runner.h"
+
+#include <iostream>
+#include <vector>
+
+#include "launch/jobs/job_context.h"
+#include "launch/jobs/recent_calls.h"
+#include "launch/program.h"
+
+namespace halo::launch {
+namespace {
+
+JobOutcome run_job(const JobContext& context) {
+  switch (context.job.work_case()) {
+    case proto::Job::kTrain:
+      return run_train_job(context);
+    case proto::Job::kSelect:
+      return run_select_job(context);
+    case proto::Job::kEvaluate:
+      return run_evaluate_job(context);
+    case proto::Job::kExport:
+      return run_export_job(context);
+    case proto::Job::kReport:
+      return run_report_job(context);
+    case proto::Job::WORK_NOT_SET:
+      break;
+  }
+  throw InputError(str("job ", context.job.name(), " has no work"));
+}
+
+void say_stopped(const JobContext& context) {
+  if (!context.is_first_rank()) return;
+  std::cout << "stopped as asked before the end of job " << context.job.name()
+            << "; the same command goes on from there" << std::endl;
+}
+
+}  // namespace
+
+parallel::Layout layout_of_job(const proto::Job& job, int ranks) {
+  parallel::Layout layout;
+  if (job.has_train()) {
+    layout.pipeline = job.layout().pipeline();
+    layout.context = job.layout().context();
+    layout.tensor = job.layout().tensor();
+  }
+  try {
+    return parallel::fill_data(layout, ranks);
+  } catch (const InputError& error) {
+    throw InputError(str("job ", job.name(), ": ", error.what()));
+  }
+}
+
+JobRunner::JobRunner(const Config& config, comm::Communicator& world, comm::Communicator& ranks,
+                     Stream& stream)
+    : config_(config),
+      world_(world),
+      ranks_(ranks),
+      stream_(stream),
+      matmul_tables_(config.output(), world.rank(), stream) {}
+
+int JobRunner::index_of(const std::string& job) const {
+  for (int i = 0; i < config_.job_size(); ++i)
+    if (config_.job(i).name() == job) return i;
+  throw Error(str("there is no job ", job));
+}
+
+proto::JobReport::Outcome JobRunner::run_on(comm::Communicator& ranks, int job,
+                                            const std::function<bool()>& stop_requested) {
+  const proto::Job& spec = config_.job(job);
+  const parallel::DeviceMesh mesh(ranks, layout_of_job(spec, ranks.size()));
+  const JobContext context{config_, spec,           job,           mesh,
+                           stream_, stop_requested, world_.size(), &matmul_tables_};
+  const bool stopped = context.stop_agreed() || run_job(context) == JobOutcome::kStopped;
+  matmul_tables_.save();
+  if (stopped) {
+    say_stopped(context);
+    return proto::JobReport::STOPPED;
+  }
+  ranks.barrier().wait();  // nobody reports what another rank may still fail at
+  return proto::JobReport::SUCCEEDED;
+}
+
+proto::JobReport JobRunner::run(const proto::JobOrder& order,
+                                const std::function<bool()>& stop_requested) {
+  proto::JobReport report;
+  report.set_job(order.job());
+  const int job = index_of(order.job());
+  const std::vector<int> members(order.rank().begin(), order.rank().end());
+  const std::unique_ptr<comm::Communicator> ranks = ranks_.group(members, "job");
+  try {
+    report.set_outcome(run_on(*ranks, job, stop_requested));
+    return report;
+  } catch (const comm::PeerFailed& failure) {
+    if (std::filesystem::exists(JobFolder(config_.output(), order.job()).path()))
+      keep_recent_calls(config_.output(), world_.rank(), world_);
+    report.set_outcome(proto::JobReport::PEER_FAILED);
+    report.set_reason(failure.what());
+  } catch (const std::exception&) {
+    const Failure failure = current_failure();
+    report.set_outcome(proto::JobReport::FAILED);
+    report.set_reason(failure.reason);
+    report.set_is_bad_input(failure.is_bad_input);
+    ranks->abort(failure.reason);  // ends it on its other ranks too
+  }
+  stream_.synchronize();  // throws where the GPU is lost to this process
+  return report;
+}
+
+}  // namespace halo::launch

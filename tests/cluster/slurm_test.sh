@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# The batch scripts on a real Slurm of two nodes: a pipeline runs to its end; one that is warned that its time is up, one that is
+# asked to stop and queued again by hand, and one whose node's processes are killed go on without losing a step.
+#   tests/cluster/slurm_test.sh BUILD
+set -euo pipefail
+source=$(cd "$(dirname "$0")/../.." && pwd)
+build=$1
+cluster=$source/tests/cluster/slurm_cluster.sh
+for program in slurmctld slurmd sbatch munged; do
+  PATH=$PATH:/usr/sbin command -v $program >/dev/null || { echo "skipped: there is no $program" >&2; exit 77; }
+done
+[[ $(id -u) -eq 0 ]] || { echo "skipped: a Slurm of one's own needs root" >&2; exit 77; }
+export PATH=$build:$PATH:/usr/sbin
+folder=$(mktemp -d)
+export SLURM_CONF=$folder/cluster/slurm.conf
+trap '"$cluster" stop "$folder/cluster"; rm -rf "$folder"' EXIT
+fail() { echo "error: $1" >&2; tail -n 40 "$folder"/*.log >&2; exit 1; }
+
+# Both nodes are this host, which would mix up their shared memory.
+export OMPI_MCA_btl=self,tcp OMPI_MCA_btl_tcp_if_include=lo
+
+"$cluster" start "$folder/cluster"
+cd "$folder"
+mkdir teacher
+cp "$source/launch/quickstart/config.json" teacher/
+cp "$source/docs/glossary.md" text.txt
+halo tokenizer train --vocab 300 --out teacher/tokenizer.json text.txt >/dev/null
+halo tokenize --tokenizer teacher/tokenizer.json --out text.h5 text.txt >/dev/null
+cat >run.textproto <<'CONFIG'
+precision: FP64 threads: 1
+job { name: "teacher"
+  train { stage: PRETRAIN model: "teacher" data { tokens: "text.h5" sequence_length: 32 first_sample: 0 }
+    batch { sequences: 8 micro_sequences: 1 } steps: 60 optimizer { lr: 1e-3 } checkpoint { every_steps: 1000 } } }
+job { name: "align" needs: "teacher"
+  train { stage: ALIGN teacher: "job:teacher" data { tokens: "text.h5" sequence_length: 32 first_sample: 0 }
+    batch { sequences: 8 micro_sequences: 1 } steps: 10 optimizer { lr: 1e-3 } checkpoint { every_steps: 1000 } } }
+CONFIG
+
+submit() {  # OUTPUT [SBATCH OPTION...]: prints the job's number
+  local output=$1
+  shift
+  sbatch --parsable --nodes=2 --ntasks-per-node=2 --cpus-per-task=1 --output="$folder/$output.log" "$@" \
+    "$source/slurm/pipeline.sbatch" run.textproto --output "$output"
+}
+state() { scontrol --oneliner show job "$1" | sed -n 's/.*JobState=\([A-Z]*\).*/\1/p'; }
+steps() { if [[ -f $1/$2/metrics.jsonl ]]; then wc -l <"$1/$2/metrics.jsonl"; else echo 0; fi; }
+wait_for_state() {  # JOB STATE
+  for _ in $(seq 360); do
+    [[ $(state "$1") == "$2" ]] && return
+    case $(state "$1") in FAILED | CANCELLED | TIMEOUT | NODE_FAIL) break ;; esac
+    sleep 0.5
+  done
+  fail "job $1 is $(state "$1") and should be $2"
+}
+wait_for_steps() {  # OUTPUT JOB STEPS
+  for _ in $(seq 240); do
+    [[ $(steps "$1" "$2") -ge $3 ]] && return
+    sleep 0.25
+  done
+  fail "$1/$2 has $(steps "$1" "$2") steps, not $3"
+}
+numbers() { grep -o '"step":[0-9]*\|"loss":[^,}]*\|"grad_norm":[^,}]*' "$1"; }
+expect_like_unbroken() {
+  for job in teacher align; do
+    diff <(numbers "unbroken/$job/metrics.jsonl") <(numbers "$1/$job/metrics.jsonl") >/dev/null ||
+      fail "$1/$job has other numbers than the unbroken run"
+  done
+}
+
+echo "to the end"
+job=$(submit unbroken)
+wait_for_state "$job" COMPLETED
+[[ $(steps unbroken teacher) -eq 60 && $(steps unbroken align) -eq 10 ]] || fail "not all steps were done"
+
+echo "time is up"
+job=$(submit warned)
+wait_for_steps warned teacher 5
+scancel --signal=USR1 --batch "$job"  # as --signal=B:USR1 has Slurm do it
+wait_for_state "$job" COMPLETED
+grep -q "is queued again" warned.log || fail "the script did not queue itself again"
+grep -q "going on after step" warned.log || fail "it did not go on"
+expect_like_unbroken warned
+
+echo "asked to stop, and queued again by hand"
+job=$(submit stopped)
+wait_for_steps stopped teacher 5
+scontrol update jobid="$job" requeue=1
+scancel --signal=USR1 "$job"
+for _ in $(seq 120); do grep -qs "the same command goes on" stopped.log && break; sleep 0.25; done
+scontrol requeue "$job" 2>/dev/null || fail "job $job, $(state "$job"), cannot be queued again"
+wait_for_state "$job" COMPLETED
+grep -q "going on after step" stopped.log || fail "it did not go on"
+expect_like_unbroken stopped
