@@ -89,6 +89,12 @@ void remove_leftovers(const fs::path& root) {
   }
 }
 
+void remove_checkpoint(const fs::path& root, const fs::path& folder) {
+  const fs::path doomed = hidden(root, checkpoint_step(folder), kDeleted);
+  rename_folder(folder, doomed);
+  remove_folder(doomed);
+}
+
 /// Puts `fresh` in the place of `old`, which stands as whole at any moment where the file system can exchange names.
 void replace_folder(const fs::path& fresh, const fs::path& old, const fs::path& aside) {
   if (::renameat2(AT_FDCWD, fresh.c_str(), AT_FDCWD, old.c_str(), RENAME_EXCHANGE) == 0) {
@@ -140,13 +146,19 @@ void discard_folder(const fs::path& root, std::int64_t step) {
 void prune_folders(const fs::path& root, std::int64_t step, int keep_last) {
   if (keep_last <= 0) return;
   int kept = 0;
+  for (const fs::path& folder : find_checkpoints(root))
+    if (checkpoint_step(folder) <= step && ++kept > keep_last) remove_checkpoint(root, folder);
+}
+
+void remove_folders(const fs::path& root, std::int64_t after, std::int64_t before) {
   for (const fs::path& folder : find_checkpoints(root)) {
-    const std::int64_t its_step = step_of(folder.filename().string()).value();
-    if (its_step > step || ++kept <= keep_last) continue;
-    const fs::path doomed = hidden(root, its_step, kDeleted);
-    rename_folder(folder, doomed);
-    remove_folder(doomed);
+    const std::int64_t step = checkpoint_step(folder);
+    if (after < step && step < before) remove_checkpoint(root, folder);
   }
+}
+
+std::int64_t checkpoint_step(const fs::path& folder) {
+  return step_of(folder.filename().string()).value();
 }
 
 std::vector<fs::path> find_checkpoints(const fs::path& root) {

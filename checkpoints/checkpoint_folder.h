@@ -22,5 +22,9 @@ void discard_folder(const std::filesystem::path& root, std::int64_t step);
 /// Removes checkpoints before `step` beyond the newest `keep_last` up to it, itself included; 0 keeps all. Later ones,
 /// of a run that was resumed from before them, are left to be replaced.
 void prune_folders(const std::filesystem::path& root, std::int64_t step, int keep_last);
+/// Removes checkpoints of steps between `after` and `before`, neither included: of a course that was given up.
+void remove_folders(const std::filesystem::path& root, std::int64_t after, std::int64_t before);
+/// The step of a checkpoint's folder that find_checkpoints gave.
+[[nodiscard]] std::int64_t checkpoint_step(const std::filesystem::path& folder);
 
 }  // namespace halo::checkpoints

@@ -1,6 +1,7 @@
 #pragma once
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -54,10 +55,11 @@ using WarnCallback = std::function<void(const std::string&)>;
 /// Throws InputError when it has some and none is good.
 [[nodiscard]] std::unique_ptr<CheckpointReader> latest_good(const std::filesystem::path& root,
                                                             const WarnCallback& warn);
-/// The same on all ranks, which share the checking; `warn` is called on rank 0. Collective.
-[[nodiscard]] std::unique_ptr<CheckpointReader> latest_good(const std::filesystem::path& root,
-                                                            const WarnCallback& warn,
-                                                            comm::Communicator& ranks);
+/// The same on all ranks, which share the checking; `warn` is called on rank 0. Checkpoints of later steps than
+/// `newest_step` count as not there. Collective.
+[[nodiscard]] std::unique_ptr<CheckpointReader> latest_good(
+    const std::filesystem::path& root, const WarnCallback& warn, comm::Communicator& ranks,
+    std::int64_t newest_step = std::numeric_limits<std::int64_t>::max());
 
 /// Opens what a person names: a checkpoint's folder, or the newest good one of a folder of checkpoints or of a job's
 /// folder (in its checkpoints/). Throws InputError when there is none.

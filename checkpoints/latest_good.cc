@@ -1,6 +1,7 @@
 #include <system_error>
 
 #include "checkpoints/agreement.h"
+#include "checkpoints/checkpoint_folder.h"
 #include "checkpoints/checkpoint_reader.h"
 #include "core/base/error.h"
 
@@ -57,13 +58,13 @@ std::unique_ptr<CheckpointReader> latest_good(const fs::path& root, const WarnCa
 }
 
 std::unique_ptr<CheckpointReader> latest_good(const fs::path& root, const WarnCallback& warn,
-                                              comm::Communicator& ranks) {
+                                              comm::Communicator& ranks, std::int64_t newest_step) {
   // Rank 0 says which there are: another rank may see a folder earlier or later.
   std::string names;
   const std::string failure = failure_of([&] {
     if (ranks.rank() != 0) return;
     for (const fs::path& folder : find_checkpoints(root))
-      names += folder.filename().string() + '\n';
+      if (checkpoint_step(folder) <= newest_step) names += folder.filename().string() + '\n';
   });
   const std::string unreadable = first_failure(ranks, failure);
   HALO_REQUIRE_INPUT(unreadable.empty(), unreadable);

@@ -154,6 +154,15 @@ void check_optimizer(const proto::Optimizer& optimizer, const Fields& at) {
   at.number_in_range("grad_clip", optimizer.grad_clip(), 0, kAny);
 }
 
+void check_guard(const proto::Guard& guard, const Fields& at) {
+  const double factor = guard.spike_factor();
+  at.require(factor == 0 || (std::isfinite(factor) && factor > 1), ".spike_factor is ", factor,
+             ": it must be above 1, or 0 where no loss is a spike");
+  at.in_range("spike_window", guard.spike_window(), 1, 10000);
+  at.in_range("rollback_after", guard.rollback_after(), 0, 1 << 20);
+  at.in_range("max_rollbacks", guard.max_rollbacks(), 0, 1 << 20);
+}
+
 void check_keep_attention(const proto::Train& train, const Fields& at) {
   std::set<int> layers;
   for (const int layer : train.keep_attention()) {
@@ -212,6 +221,7 @@ void check_train(const Config& config, const proto::Train& train, const Fields& 
   check_optimizer(train.optimizer(), at.in("optimizer"));
   at.in("checkpoint").in_range("every_steps", train.checkpoint().every_steps(), 0);
   at.in("checkpoint").in_range("keep_last", train.checkpoint().keep_last(), 1, 1 << 20);
+  check_guard(train.guard(), at.in("guard"));
   if (train.has_lightning_nkv()) at.in_range("lightning_nkv", train.lightning_nkv(), 1, 1 << 20);
   if (!train.has_validation()) return;
   const Fields validation = at.in("validation");

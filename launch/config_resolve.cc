@@ -61,6 +61,7 @@ void fill_stage_defaults(proto::Train& train) {
                             ->options()
                             .GetExtension(proto::stage_defaults);
   filled.mutable_checkpoint();
+  filled.mutable_guard();
   filled.MergeFrom(train);
   train = std::move(filled);
 }
@@ -213,6 +214,7 @@ constexpr std::string_view kMayChange[] = {"Config.output",
                                            "Job.report",
                                            "Train.steps",
                                            "Train.checkpoint",
+                                           "Train.guard",
                                            "Train.validation",
                                            "Train.recompute",
                                            "Train.dump_gradients_at",

@@ -69,6 +69,7 @@ std::string to_json_line(const StepMetrics& metrics) {
   put(object, "mfu", metrics.mfu);
   put(object, "memory_gib", metrics.memory_gib);
   if (metrics.validation_loss) put(object, "validation_loss", *metrics.validation_loss);
+  if (metrics.skipped) object["skipped"] = true;
   for (const StepMetrics::Axis& axis : metrics.axes) {
     nlohmann::ordered_json& of = object["axes"][axis.name];
     of["bytes"] = axis.bytes;
@@ -94,6 +95,7 @@ StepMetrics parse_json_line(std::string_view line, std::string_view place) {
   metrics.memory_gib = get(object, "memory_gib");
   if (document.contains("validation_loss"))
     metrics.validation_loss = get(object, "validation_loss");
+  if (const auto skipped = object.find("skipped")) metrics.skipped = skipped->boolean();
   if (document.contains("axes")) {
     for (const auto& [name, value] : document["axes"].items()) {
       const JsonValue axis(value, str(place, ".axes.", name));

@@ -20,6 +20,7 @@ struct StepMetrics {
   double mfu = 0;         // model FLOP/s over the hardware's peak, a fraction
   double memory_gib = 0;  // peak of a rank
   std::optional<double> validation_loss;
+  bool skipped = false;  // nothing was learned from the step's data; its loss does not count
   /// What the first rank sent along an axis in this step, and how long its calls took and were waited for.
   struct Axis {
     std::string name;

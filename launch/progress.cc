@@ -43,7 +43,7 @@ std::string to_string(const ProgressLine& line, int width) {
   if (line.steps > 0) {
     parts.push_back({str(100 * done / line.steps, '%'), 5});
   }
-  parts.push_back({"loss " + formatted("%.5g", metrics.loss), 0});
+  parts.push_back({metrics.skipped ? "skipped" : "loss " + formatted("%.5g", metrics.loss), 0});
   if (metrics.validation_loss) {
     parts.push_back({"validation " + formatted("%.5g", *metrics.validation_loss), 1});
   }

@@ -17,11 +17,12 @@ struct LossPoint {
 struct StageReport {
   std::string name;                   // of the job
   std::string stage;                  // "PRETRAIN", "ALIGN", "DISTILL", "FINETUNE"
-  std::vector<LossPoint> loss;        // of every step, in order
+  std::vector<LossPoint> loss;        // of every step, in order, but those that were skipped
   std::vector<LossPoint> validation;  // in order; may be empty
   std::int64_t tokens = 0;            // trained on
   std::int64_t parameters = 0;        // trained; 0: not known
   double seconds = 0;
+  std::int64_t skipped = 0;  // steps that nothing was learned from
 };
 
 /// A model's scores on held-out text.
@@ -64,6 +65,9 @@ struct Report {
 
 /// What a stage came to: the mean loss of the last tenth of its steps. NaN without steps.
 [[nodiscard]] double late_loss(const StageReport& stage);
+
+/// "1000", or "1000, 3 skipped".
+[[nodiscard]] std::string steps_text(const StageReport& stage);
 
 /// Bits a byte of the text when gzip -9 compresses it as a whole. 0 for no text.
 [[nodiscard]] double gzip_bits_per_byte(const std::string& text);

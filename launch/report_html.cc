@@ -217,7 +217,7 @@ std::string stages_table(const Report& report) {
     const double rate = stage.seconds > 0 ? static_cast<double>(stage.tokens) / stage.seconds : 0;
     html += str(
         "<tr><td>", escape_html(stage.name), "</td><td>", escape_html(stage.stage), "</td><td>",
-        stage.loss.size(), "</td><td>", human_count(static_cast<double>(stage.tokens)), "</td><td>",
+        steps_text(stage), "</td><td>", human_count(static_cast<double>(stage.tokens)), "</td><td>",
         stage.parameters > 0 ? human_count(static_cast<double>(stage.parameters)) : "", "</td><td>",
         human_seconds(stage.seconds), "</td><td>", rate > 0 ? human_count(rate) : "", "</td><td>",
         stage.loss.empty() ? "" : short_number(stage.loss.front().loss), "</td><td>",
@@ -291,6 +291,11 @@ std::optional<double> excess_over_teacher(const Report& report, const ModelRepor
       return *model.perplexity / *other.perplexity - 1;
   }
   return std::nullopt;
+}
+
+std::string steps_text(const StageReport& stage) {
+  const std::int64_t steps = std::ssize(stage.loss) + stage.skipped;
+  return stage.skipped == 0 ? str(steps) : str(steps, ", ", stage.skipped, " skipped");
 }
 
 double late_loss(const StageReport& stage) {

@@ -41,7 +41,7 @@ std::string stages_text(const Report& report) {
   for (const StageReport& stage : report.stages) {
     const double tokens = static_cast<double>(stage.tokens);
     const bool some = !stage.loss.empty();
-    rows.push_back({stage.name, str(stage.loss.size()), human_count(tokens),
+    rows.push_back({stage.name, steps_text(stage), human_count(tokens),
                     human_seconds(stage.seconds),
                     stage.seconds > 0 ? human_count(tokens / stage.seconds) : "",
                     some ? short_number(stage.loss.front().loss) : "",

@@ -102,8 +102,10 @@ void TensorBoardWriter::add_scalar(std::string_view tag, std::int64_t step, doub
 
 void TensorBoardWriter::add_step(const StepMetrics& metrics) {
   proto::Event event = event_at(metrics.step);
-  add_value(event, "train/loss", metrics.loss);
-  add_value(event, "train/grad_norm", metrics.grad_norm);
+  if (!metrics.skipped) {
+    add_value(event, "train/loss", metrics.loss);
+    add_value(event, "train/grad_norm", metrics.grad_norm);
+  }
   add_value(event, "train/lr", metrics.lr);
   add_value(event, "speed/step_ms", metrics.step_ms);
   add_value(event, "speed/tokens_per_s", metrics.tokens_per_s);

@@ -23,7 +23,8 @@ class TensorBoardWriter {
 
   /// Tags such as "train/loss". float32, as TensorBoard stores scalars.
   void add_scalar(std::string_view tag, std::int64_t step, double value);
-  /// All numbers of a step: train/{loss,grad_norm,lr}, speed/{step_ms,tokens_per_s,mfu,memory_gib}, validation/loss.
+  /// All numbers of a step: train/{loss,grad_norm,lr}, speed/{step_ms,tokens_per_s,mfu,memory_gib}, validation/loss. Of
+  /// a skipped step neither loss nor norm.
   void add_step(const StepMetrics& metrics);
   /// Hands what was added to the system. A failure is reported by the stream's state and costs no run: ok() tells.
   void flush();

@@ -241,7 +241,7 @@ std::vector<ShardedAdamW::OwnedState> ShardedAdamW::owned() const {
     for (const parallel::OwnedRows& rows :
          parallel::owned_rows(flat_, {&buckets_[i], 1}, ranks_.rank())) {
       const model::Parameter& p = parameters_.all()[rows.parameter];
-      OwnedState state{&p, p.region, {}, {}, {}};
+      OwnedState state{&p, p.region, {}, {}, {}, {}};
       state.region.offset[0] += rows.row_begin;
       state.region.shape[0] = rows.row_end - rows.row_begin;
       const std::int64_t begin = rows.offset - buckets_[i].cuts[rank];
@@ -251,6 +251,7 @@ std::vector<ShardedAdamW::OwnedState> ShardedAdamW::owned() const {
       state.master = cut(all.master);
       state.m = cut(all.m);
       state.v = cut(all.v);
+      state.gradient = cut(all.gradient);
       states.push_back(state);
     }
   }
@@ -266,7 +267,7 @@ std::vector<ShardedAdamW::OwnedState> ShardedAdamW::counted() const {
     if (counted.rows == 0) continue;
     state.region.offset[0] += counted.skipped;
     state.region.shape[0] = counted.rows;
-    for (TensorView* x : {&state.master, &state.m, &state.v})
+    for (TensorView* x : {&state.master, &state.m, &state.v, &state.gradient})
       *x = x->slice(0, counted.skipped, counted.skipped + counted.rows);
     states.push_back(state);
   }

@@ -52,8 +52,8 @@ class ShardedAdamW {
   /// What this rank owns of one tensor, with its state.
   struct OwnedState {
     const model::Parameter* parameter = nullptr;
-    parallel::Region region;  // of the whole tensor
-    TensorView master, m, v;  // of region.shape, wide
+    parallel::Region region;            // of the whole tensor
+    TensorView master, m, v, gradient;  // of region.shape, wide
   };
   [[nodiscard]] std::vector<OwnedState> owned() const;
   /// The part of it that no other rank counts: over all ranks each element of each tensor once.

@@ -103,7 +103,7 @@ void Trainer::run(std::span<const MicroBatch> batches, Pass pass, double gradien
   links_.finish();
 }
 
-StepStats Trainer::step(std::int64_t step, std::span<const MicroBatch> batches, bool stop) {
+StepStats Trainer::compute(std::int64_t step, std::span<const MicroBatch> batches, bool stop) {
   StepStats stats;
   stats.tokens = global_tokens(batches);
   stats.lr = lr_at(step, options_.schedule);
@@ -119,22 +119,43 @@ StepStats Trainer::step(std::int64_t step, std::span<const MicroBatch> batches, 
 
   optimizer_.add_sum_of_squares(squares_sum());
   const auto [sum, squares] = read_sums();
-  const std::int64_t nonfinite = std::isfinite(squares) ? 0 : optimizer_.nonfinite_gradients();
-  std::array<double, 4> totals{sum, squares, static_cast<double>(nonfinite), stop ? 1.0 : 0.0};
-  mesh_.world().all_reduce(view(totals.data(), {4}), comm::ReduceOp::kSum).wait();
+  own_loss_sum_ = sum;
+  std::array<double, 3> totals{sum, squares, stop ? 1.0 : 0.0};
+  mesh_.world().all_reduce(view(totals.data(), {3}), comm::ReduceOp::kSum).wait();
   stats.loss = totals[0] * stage_.token_scale() / static_cast<double>(stats.tokens);
   stats.grad_norm = std::sqrt(totals[1]);
-  stats.stop = totals[3] > 0;
-  HALO_REQUIRE(std::isfinite(stats.loss) && totals[2] == 0 && std::isfinite(stats.grad_norm),
-               str("step ", step, ": loss ", stats.loss, ", ", totals[2],
-                   " gradients are not finite; the weights are unchanged. Lower the learning rate, "
-                   "or look at the data"));
+  stats.stop = totals[2] > 0;
+  return stats;
+}
+
+void Trainer::update(const StepStats& stats) {
   const double clip =
       options_.grad_clip > 0 ? std::min(1.0, options_.grad_clip / (stats.grad_norm + 1e-6)) : 1.0;
   const TracedWork traced(trace_, "update");
   optimizer_.update(stats.lr, clip);
   if (!options_.overlap) optimizer_.wait_for_weights();
+}
+
+StepStats Trainer::step(std::int64_t step, std::span<const MicroBatch> batches, bool stop) {
+  const StepStats stats = compute(step, batches, stop);
+  HALO_REQUIRE(std::isfinite(stats.loss) && std::isfinite(stats.grad_norm),
+               str("step ", step, ": loss ", stats.loss, ", gradient norm ", stats.grad_norm,
+                   "; the weights are unchanged. Lower the learning rate, or look at the data"));
+  update(stats);
   return stats;
+}
+
+std::vector<RankPart> Trainer::rank_parts() const {
+  comm::Communicator& world = mesh_.world();
+  const auto ranks = static_cast<std::size_t>(world.size());
+  std::array own{own_loss_sum_, static_cast<double>(optimizer_.nonfinite_gradients())};
+  std::vector<double> all(2 * ranks);
+  const std::vector<std::int64_t> counts(ranks, 2);
+  world.all_gather(view(all.data(), {2 * world.size()}), view(own.data(), {2}), counts).wait();
+  std::vector<RankPart> parts;
+  for (std::size_t i = 0; i < all.size(); i += 2)
+    parts.push_back({all[i], static_cast<std::int64_t>(all[i + 1])});
+  return parts;
 }
 
 double Trainer::validation_loss(std::span<const MicroBatch> batches) {

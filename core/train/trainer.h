@@ -28,6 +28,12 @@ struct StepStats {
   bool stop = false;        // some rank asked to stop
 };
 
+/// What a rank gave to the numbers of a step.
+struct RankPart {
+  double loss_sum = 0.0;                 // of what it computed, undivided
+  std::int64_t nonfinite_gradients = 0;  // of those that it owns, which are sums over ranks
+};
+
 /// Runs optimizer steps of a stage on all ranks of a mesh.
 class Trainer {
  public:
@@ -42,6 +48,14 @@ class Trainer {
   /// One step on this rank's micro-batches; collective. `stop` asks all ranks to end after this step.
   /// Throws Error naming the step when the loss or a gradient is not finite: the weights are then as before it.
   StepStats step(std::int64_t step, std::span<const MicroBatch> batches, bool stop);
+  /// The step's numbers and gradients, from the same weights and micro-batches as often as it is called, the same bits each
+  /// time; no weight changes. Numbers may be anything, and are the same on all ranks. Collective.
+  [[nodiscard]] StepStats compute(std::int64_t step, std::span<const MicroBatch> batches,
+                                  bool stop);
+  /// Clips and applies the gradients of the last compute, whose numbers `stats` are. Collective.
+  void update(const StepStats& stats);
+  /// Of every rank in the last compute. Collective.
+  [[nodiscard]] std::vector<RankPart> rank_parts() const;
   /// The mean loss over batches of all ranks, without gradients; collective.
   [[nodiscard]] double validation_loss(std::span<const MicroBatch> batches);
 
@@ -74,6 +88,7 @@ class Trainer {
   parallel::PipelineLinks::Pace pace_ = parallel::PipelineLinks::Pace::kNeverWaits;
   Stream& stream_;
   Tensor sums_;  // (2) float64 on the device: of the loss, and of the gradients' squares
+  double own_loss_sum_ = 0.0;  // this rank's, in the last compute
   Trace* trace_ = nullptr;
   model::LayerHooks hooks_;
   bool completes_gradients_ =

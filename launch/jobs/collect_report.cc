@@ -22,7 +22,10 @@ StageReport stage_report(const proto::Job& job, const JobFolder& folder) {
   stage.name = job.name();
   stage.stage = proto::Stage_Name(job.train().stage());
   for (const StepMetrics& m : read_metrics(folder.metrics())) {
-    stage.loss.push_back({m.step, m.loss});
+    if (m.skipped)
+      ++stage.skipped;
+    else
+      stage.loss.push_back({m.step, m.loss});
     if (m.validation_loss) stage.validation.push_back({m.step, *m.validation_loss});
     stage.tokens += m.tokens;
     stage.seconds += m.step_ms / 1e3;

@@ -1,6 +1,7 @@
 #include "launch/jobs/job_summary.h"
 
 #include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "core/base/file.h"
@@ -11,25 +12,29 @@ namespace halo::launch {
 
 void write_job_summary(const JobFolder& folder, std::int64_t parameters,
                        const std::vector<std::int64_t>& peak_bytes, const proto::Train& train) {
-  const std::vector<StepMetrics> steps = std::filesystem::exists(folder.metrics())
-                                             ? read_metrics(folder.metrics())
-                                             : std::vector<StepMetrics>();
+  std::vector<StepMetrics> steps = std::filesystem::exists(folder.metrics())
+                                       ? read_metrics(folder.metrics())
+                                       : std::vector<StepMetrics>();
   double seconds = 0.0, late_loss = 0.0;
   std::int64_t tokens = 0;
-  const std::size_t late = std::max<std::size_t>(1, steps.size() / 10);
-  for (std::size_t i = 0; i < steps.size(); ++i) {
-    seconds += steps[i].step_ms / 1e3;
-    tokens += steps[i].tokens;
-    if (i + late >= steps.size()) late_loss += steps[i].loss / static_cast<double>(late);
+  for (const StepMetrics& m : steps) {
+    seconds += m.step_ms / 1e3;
+    tokens += m.tokens;
   }
+  const auto skipped = std::erase_if(steps, [](const StepMetrics& m) { return m.skipped; });
+  const std::size_t late = std::max<std::size_t>(1, steps.size() / 10);
+  for (std::size_t i = steps.size() - std::min(steps.size(), late); i < steps.size(); ++i)
+    late_loss += steps[i].loss / static_cast<double>(late);
   nlohmann::json summary{{"stage", proto::Stage_Name(train.stage())},
                          {"steps", train.steps()},
                          {"tokens", tokens},
                          {"parameters", parameters},
                          {"seconds", seconds},
                          {"loss", late_loss},
+                         {"skipped", skipped},
                          {"peak_bytes", peak_bytes}};
   if (peak_bytes.empty()) summary.erase("peak_bytes");
+  if (steps.empty() && skipped > 0) summary.erase("loss");
   write_file_atomically(folder.summary(), summary.dump(2) + "\n");
 }
 
@@ -44,7 +49,9 @@ JobSummary read_job_summary(const JobFolder& folder) {
   summary.tokens = json.at("tokens").integer(0, kMax);
   summary.parameters = json.at("parameters").integer(0, kMax);
   summary.seconds = json.at("seconds").number();
-  summary.loss = json.at("loss").number();
+  summary.loss = document.contains("loss") ? json.at("loss").number()
+                                           : std::numeric_limits<double>::quiet_NaN();
+  if (const auto skipped = json.find("skipped")) summary.skipped = skipped->integer(0, kMax);
   return summary;
 }
 

@@ -15,7 +15,8 @@ struct JobSummary {
   std::int64_t tokens = 0;
   std::int64_t parameters = 0;  // trained
   double seconds = 0.0;         // of all its steps
-  double loss = 0.0;            // mean over the last tenth of its steps
+  double loss = 0.0;            // mean over the last tenth of its steps, NaN when all were skipped
+  std::int64_t skipped = 0;     // of its steps
 };
 /// Writes summary.json of a job that has ended; peak_bytes: the allocator's, of each rank; empty
 /// when it is not known.

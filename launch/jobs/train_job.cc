@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <deque>
+#include <limits>
 #include <optional>
 
+#include "checkpoints/checkpoint_folder.h"
 #include "checkpoints/checkpoint_reader.h"
 #include "checkpoints/safetensors_writer.h"
 #include "core/base/clock.h"
@@ -15,8 +17,10 @@
 #include "launch/jobs/drill.h"
 #include "launch/jobs/hardware.h"
 #include "launch/jobs/job_context.h"
+#include "launch/jobs/job_guard.h"
 #include "launch/jobs/job_summary.h"
 #include "launch/jobs/model_reference.h"
+#include "launch/jobs/nan_drill.h"
 #include "launch/jobs/prepared_stage.h"
 #include "launch/jobs/trace_file.h"
 #include "launch/jobs/trainer_options.h"
@@ -29,11 +33,15 @@ namespace {
 
 constexpr int kTracedSteps = 4;
 
+/// What comes after a step.
+enum class Next : std::uint8_t { kStep, kStop, kRollBack };
+
 /// One training job on this rank, from its newest checkpoint or from the start.
 class TrainJob {
  public:
-  explicit TrainJob(const JobContext& context)
+  TrainJob(const JobContext& context, JobGuard& guard)
       : context_(context),
+        guard_(guard),
         train_(context.job.train()),
         folder_(context.folder()),
         prepared_(prepare_stage(context)),
@@ -43,6 +51,8 @@ class TrainJob {
     trainer_.set_trace(&trace_);
     context.world().observe(&trace_);
     trainer_.on_gradients = [this](std::int64_t step) {
+      if (nan_drill_)
+        nan_drill_->spoil(context_.world().rank(), step, trainer_.optimizer(), context_.stream);
       if (step == train_.dump_gradients_at()) dump_gradients();
     };
   }
@@ -51,24 +61,27 @@ class TrainJob {
   TrainJob& operator=(const TrainJob&) = delete;
   ~TrainJob() { context_.world().observe(nullptr); }
 
-  JobOutcome run() {
-    const std::int64_t first = resume();
+  /// Nothing when the job is to be made anew for a rollback.
+  std::optional<JobOutcome> run() {
+    const auto [done, first] = resume();
     HALO_REQUIRE_INPUT(first <= train_.steps(),
                        str("job ", context_.job.name(), " has done ", first,
                            " steps: train.steps cannot be lowered to ", train_.steps()));
+    if (done < first) end_rollback(done, first);
     if (first >= train_.steps()) {  // it ended between its last checkpoint and its summary
       finish();
       return JobOutcome::kDone;
     }
     Batches batches(context_, prepared_.config.vocab_size, first);
-    if (context_.is_first_rank()) open_outputs(first);
-    if (context_.config.monitor().trace()) {
+    if (context_.is_first_rank() && !metrics_) open_outputs(first);
+    if (context_.config.monitor().trace() && done == first) {
       context_.world().barrier().wait();  // the ranks' times begin together
       trace_.record();
     }
     for (std::int64_t step = first; step < train_.steps(); ++step) {
-      const bool stop = run_step(step, batches);
-      if (stop && step + 1 < train_.steps()) {
+      const Next next = run_step(step, batches);
+      if (next == Next::kRollBack) return std::nullopt;
+      if (next == Next::kStop && step + 1 < train_.steps()) {
         if (progress_) progress_->note(str("step ", step + 1, " of ", train_.steps(), " saved"));
         return JobOutcome::kStopped;
       }
@@ -78,10 +91,11 @@ class TrainJob {
   }
 
  private:
-  std::int64_t resume();
+  JobGuard::Begin resume();
+  void end_rollback(std::int64_t done, std::int64_t first);
   void open_outputs(std::int64_t first);
-  bool run_step(std::int64_t step, Batches& batches);
-  void record(const train::StepStats& stats, std::int64_t step, double seconds,
+  Next run_step(std::int64_t step, Batches& batches);
+  void record(const train::GuardedStep& guarded, std::int64_t step, double seconds,
               std::optional<double> validation,
               const std::map<std::string, train::AxisTraffic>& traffic);
   void save(std::int64_t steps_done, bool must_save);
@@ -90,6 +104,7 @@ class TrainJob {
   void finish();
 
   const JobContext& context_;
+  JobGuard& guard_;
   const proto::Train& train_;
   JobFolder folder_;
   PreparedStage prepared_;
@@ -98,17 +113,17 @@ class TrainJob {
   int traced_steps_ = 0;
   bool did_steps_ = false;
   std::optional<Drill> drill_ = Drill::from_environment(context_.world().size());
+  std::optional<NanDrill> nan_drill_ = NanDrill::from_environment(context_.world().size());
   double peak_flops_;                     // of all ranks
   std::optional<MetricsWriter> metrics_;  // rank 0 alone, as the next two
   std::optional<TensorBoardWriter> tensorboard_;
   std::optional<Progress> progress_;
 };
 
-/// Reads the newest good checkpoint and returns the step to go on with.
-std::int64_t TrainJob::resume() {
-  const auto warn = [](const std::string& message) { LOG(WARNING) << message; };
-  const auto reader = checkpoints::latest_good(folder_.checkpoints(), warn, context_.world());
-  if (reader == nullptr) return 0;
+/// Reads the checkpoint that the guard wants and says where to go on.
+JobGuard::Begin TrainJob::resume() {
+  const auto reader = guard_.checkpoint();
+  if (reader == nullptr) return guard_.begin(nullptr);
   const auto& notes = reader->info().notes;
   const auto stored = notes.find("teacher_fingerprint");
   HALO_REQUIRE_INPUT(
@@ -139,7 +154,31 @@ std::int64_t TrainJob::resume() {
   }
   trainer_.optimizer().set_steps(reader->info().adam_steps);
   trainer_.optimizer().publish_masters();
-  return reader->info().step;
+  return guard_.begin(reader.get());
+}
+
+/// Steps [done, first) are left out, and what was written of them goes; a checkpoint says so.
+void TrainJob::end_rollback(std::int64_t done, std::int64_t first) {
+  if (context_.is_first_rank()) {
+    open_outputs(done);
+    progress_->note(str("steps ", done, " to ", first - 1, " are left out: going on with step ",
+                        first, " and the weights of ",
+                        done == 0 ? "the beginning" : str("the checkpoint after step ", done)));
+    const train::LrSchedule schedule = trainer_options(context_.job).schedule;
+    StepMetrics left_out;
+    left_out.loss = left_out.grad_norm = std::numeric_limits<double>::quiet_NaN();
+    left_out.skipped = true;
+    for (left_out.step = done; left_out.step < first; ++left_out.step) {
+      left_out.lr = train::lr_at(left_out.step, schedule);
+      metrics_->append(left_out);
+    }
+    try {
+      checkpoints::remove_folders(folder_.checkpoints(), done, first);
+    } catch (const Error& error) {
+      LOG(WARNING) << "checkpoints of steps that are left out stay: " << error.what();
+    }
+  }
+  save(first, first == train_.steps());
 }
 
 void TrainJob::open_outputs(std::int64_t first) {
@@ -151,7 +190,7 @@ void TrainJob::open_outputs(std::int64_t first) {
     LOG(WARNING) << folder_.metrics().string() << ": lacks " << metrics_->missing_steps()
                  << " of the " << first << " steps that were done before";
   }
-  if (metrics_->cut_steps() > 0 && first == 0) {
+  if (metrics_->cut_steps() > 0 && first == 0 && guard_.state().rollbacks == 0) {
     LOG(WARNING) << folder_.metrics().string() << ": held " << metrics_->cut_steps()
                  << " steps of a run that left no checkpoint; the job begins anew";
   }
@@ -166,12 +205,14 @@ void TrainJob::open_outputs(std::int64_t first) {
   if (first > 0) progress_->note(str("going on after step ", first, " of ", train_.steps()));
 }
 
-bool TrainJob::run_step(std::int64_t step, Batches& batches) {
+Next TrainJob::run_step(std::int64_t step, Batches& batches) {
   const double start = steady_seconds();
   did_steps_ = true;
   const std::vector<data::MicroBatch> micro_batches = batches.next();
   if (drill_) drill_->before_step(context_.world().rank(), step);
-  const train::StepStats stats = trainer_.step(step, micro_batches, context_.stop_requested());
+  const train::GuardedStep guarded = guard_.step(trainer_, step, micro_batches);
+  if (guarded.verdict == train::Verdict::kRollBack) return Next::kRollBack;
+  const train::StepStats& stats = guarded.stats;
   const double seconds = steady_seconds() - start;
   const auto traffic = trace_.take_traffic();
   const std::int64_t done = step + 1;
@@ -183,7 +224,7 @@ bool TrainJob::run_step(std::int64_t step, Batches& batches) {
       (last || (validate_every > 0 && done % validate_every == 0))) {
     validation = trainer_.validation_loss(batches.validation());
   }
-  if (context_.is_first_rank()) record(stats, step, seconds, validation, traffic);
+  if (context_.is_first_rank()) record(guarded, step, seconds, validation, traffic);
   if (trace_.recording() && (++traced_steps_ == kTracedSteps || last || stats.stop)) {
     trace_.stop();
     write_trace(trace_, folder_.trace(), context_.world());
@@ -191,18 +232,20 @@ bool TrainJob::run_step(std::int64_t step, Batches& batches) {
   const std::int64_t save_every = train_.checkpoint().every_steps();
   if (last || stats.stop || (save_every > 0 && done % save_every == 0))
     save(done, last || stats.stop);
-  return stats.stop;
+  return stats.stop ? Next::kStop : Next::kStep;
 }
 
-void TrainJob::record(const train::StepStats& stats, std::int64_t step, double seconds,
+void TrainJob::record(const train::GuardedStep& guarded, std::int64_t step, double seconds,
                       std::optional<double> validation,
                       const std::map<std::string, train::AxisTraffic>& traffic) {
+  const train::StepStats& stats = guarded.stats;
   StepMetrics m;
   m.step = step;
+  m.skipped = guarded.verdict == train::Verdict::kSkip;
   m.loss = stats.loss;
   m.grad_norm = stats.grad_norm;
   m.lr = stats.lr;
-  m.tokens = train_.batch().sequences() * train_.data().sequence_length();
+  m.tokens = m.skipped ? 0 : train_.batch().sequences() * train_.data().sequence_length();
   m.step_ms = seconds * 1e3;
   m.tokens_per_s = static_cast<double>(m.tokens) / seconds;
   m.mfu = m.tokens_per_s * prepared_.stage->flops_per_token(train_.data().sequence_length()) /
@@ -229,6 +272,7 @@ void TrainJob::save(std::int64_t steps_done, bool must_save) {
   info.stage = prepared_.stage->name();
   info.dtype = wide_dtype(context_.dtype());
   info.notes = prepared_.notes;
+  guard_.store(info);
   std::vector<checkpoints::CheckpointPiece> pieces;
   std::deque<OnHost> values;  // a GPU's in host memory, until they are written
   const auto on_host = [&](const TensorView& x) -> const TensorView& {
@@ -239,7 +283,7 @@ void TrainJob::save(std::int64_t steps_done, bool must_save) {
                       on_host(s.m), on_host(s.v)});
   }
   const checkpoints::SaveResult result = checkpoints::save_checkpoint(
-      folder_.checkpoints(), info, pieces, context_.world(), train_.checkpoint().keep_last());
+      folder_.checkpoints(), info, pieces, context_.world(), guard_.keep_last());
   HALO_REQUIRE(result.saved || !must_save, str("the checkpoint ", result.folder.string(),
                                                " could not be written: ", result.reason));
   if (!result.saved && progress_) {
@@ -279,7 +323,7 @@ void TrainJob::finish() {
   // A process that did no step knows no peak.
   const std::vector<std::int64_t> peaks = did_steps_ ? peak_bytes() : std::vector<std::int64_t>();
   if (!context_.is_first_rank()) return;
-  if (progress_) {
+  if (progress_ && !peaks.empty()) {
     const auto [low, high] = std::ranges::minmax_element(peaks);
     progress_->note(str("peak memory of a rank: ", human_bytes(static_cast<double>(*low)), " to ",
                         human_bytes(static_cast<double>(*high))));
@@ -291,6 +335,10 @@ void TrainJob::finish() {
 
 }  // namespace
 
-JobOutcome run_train_job(const JobContext& context) { return TrainJob(context).run(); }
+JobOutcome run_train_job(const JobContext& context) {
+  JobGuard guard(context);
+  for (;;)
+    if (const auto outcome = TrainJob(context, guard).run()) return *outcome;
+}
 
 }  // namespace halo::launch

@@ -47,6 +47,21 @@ TEST_F(CheckpointFolderTest, ALaterStepNeverCostsTheOneJustSaved) {
   EXPECT_EQ(names_in(root()), (Names{"step_00000015", "step_00000020"}));
 }
 
+TEST_F(CheckpointFolderTest, LaterStepsThanAskedForAreNotThere) {
+  for (const std::int64_t step : {2, 5, 9}) save(step, 0);
+  const auto newest = [&](std::int64_t step) { return latest_good(root(), nullptr, *self_, step); };
+  EXPECT_EQ(newest(100)->info().step, 9);
+  EXPECT_EQ(newest(9)->info().step, 9);
+  EXPECT_EQ(newest(8)->info().step, 5);
+  EXPECT_EQ(newest(1), nullptr);
+}
+
+TEST_F(CheckpointFolderTest, ACourseThatWasGivenUpGoes) {
+  for (const std::int64_t step : {2, 5, 7, 9}) save(step, 0);
+  remove_folders(root(), 2, 9);
+  EXPECT_EQ(names_in(root()), (Names{"step_00000002", "step_00000009"}));
+}
+
 TEST_F(CheckpointFolderTest, TheSameStepIsReplaced) {
   save(3, 0, 1);
   save(3, 0, 2);

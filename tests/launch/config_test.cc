@@ -325,6 +325,11 @@ INSTANTIATE_TEST_SUITE_P(
         BadConfig{"job[0].train.optimizer.beta1=1", "beta1 is 1"},
         BadConfig{"job[0].train.optimizer.eps=0", "eps is 0"},
         BadConfig{"job[0].train.checkpoint.keep_last=0", "keep_last is 0"},
+        BadConfig{"job[0].train.guard.spike_factor=1", "spike_factor is 1: it must be above 1"},
+        BadConfig{"job[0].train.guard.spike_factor=nan", "guard.spike_factor is nan"},
+        BadConfig{"job[0].train.guard.spike_window=0", "guard.spike_window is 0"},
+        BadConfig{"job[0].train.guard.rollback_after=-1", "guard.rollback_after is -1"},
+        BadConfig{"job[0].train.guard.max_rollbacks=-1", "guard.max_rollbacks is -1"},
         BadConfig{"job[0].train.validation.every_steps=5", "validation.tokens is missing"},
         BadConfig{"job[0].train.lightning_nkv=0", "lightning_nkv is 0"},
         BadConfig{"job[1].select.keep=-1", "select.keep is -1"},
@@ -372,7 +377,7 @@ TEST(Config, ResumeIsForbiddenByWhatChangesTheResult) {
       changes({"job[2].train.steps=50", "job[2].layout={tensor: 4}", "layout.tensor=3", "threads=7",
                "job[2].train.checkpoint.every_steps=1", "monitor.tensorboard=false", "output=x",
                "job[2].train.validation={tokens: 'v.h5'}", "job[2].train.batch.micro_sequences=2",
-               "job[2].train.recompute=true", "job[2].ranks=2"})
+               "job[2].train.recompute=true", "job[2].ranks=2", "job[2].train.guard.rollback_after=7"})
           .empty());
   const std::vector<FieldChange> found =
       changes({"seed=4", "job[2].train.optimizer.lr=4e-5", "job[2].train.data.tokens=[a.h5,b.h5]",

@@ -67,6 +67,17 @@ TEST(Metrics, AxesReadBack) {
   EXPECT_EQ(again.axes[1].bytes, 1e9);
 }
 
+TEST(Metrics, ASkippedStepSaysSo) {
+  StepMetrics metrics = metrics_of(3);
+  EXPECT_EQ(to_json_line(metrics).find("skipped"), std::string::npos);
+  EXPECT_FALSE(parse_json_line(to_json_line(metrics), "line").skipped);
+  metrics.skipped = true;
+  metrics.loss = std::nan("");
+  const StepMetrics again = parse_json_line(to_json_line(metrics), "line");
+  EXPECT_TRUE(again.skipped);
+  EXPECT_TRUE(std::isnan(again.loss));
+}
+
 TEST(Metrics, NonfiniteNumbersAreNullWithAWord) {
   StepMetrics metrics = metrics_of(0);
   metrics.loss = std::nan("");

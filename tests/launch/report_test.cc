@@ -117,6 +117,17 @@ TEST(Report, LateLossIsTheMeanOfTheLastTenth) {
   EXPECT_TRUE(std::isnan(late_loss(StageReport{})));
 }
 
+TEST(Report, SkippedStepsAreCounted) {
+  Report report;
+  report.stages.resize(1);
+  report.stages[0].loss = {{0, 2.0}, {3, 1.0}};
+  EXPECT_EQ(steps_text(report.stages[0]), "2");
+  report.stages[0].skipped = 2;
+  EXPECT_EQ(steps_text(report.stages[0]), "4, 2 skipped");
+  EXPECT_NE(to_text_table(report).find("4, 2 skipped"), std::string::npos);
+  EXPECT_NE(to_html(report).find("4, 2 skipped"), std::string::npos);
+}
+
 TEST(Chart, TicksAreRoundNumbersInTheRange) {
   EXPECT_EQ(linear_ticks(0, 10, 5), (std::vector<double>{0, 2, 4, 6, 8, 10}));
   EXPECT_EQ(linear_ticks(0.9, 3.3, 5), (std::vector<double>{1, 1.5, 2, 2.5, 3}));

@@ -1,0 +1,90 @@
+#include "launch/jobs/job_guard.h"
+
+#include <glog/logging.h>
+
+namespace halo::launch {
+namespace {
+
+constexpr const char* kNote = "guard";  // of a checkpoint
+
+train::GuardOptions guard_options(const proto::Guard& guard) {
+  train::GuardOptions options;
+  options.skip_nonfinite = guard.skip_nonfinite();
+  options.spike_factor = guard.spike_factor();
+  options.spike_window = guard.spike_window();
+  options.rollback_after = guard.rollback_after();
+  options.max_rollbacks = guard.max_rollbacks();
+  return options;
+}
+
+train::GuardState stored_state(const checkpoints::CheckpointReader* from) {
+  train::GuardState state;
+  if (from == nullptr) return state;
+  const auto& notes = from->info().notes;
+  const auto note = notes.find(kNote);
+  if (note != notes.end())
+    state = train::parse_guard_state(note->second, str(from->folder().string(), ": note guard"));
+  state.skipped = from->info().skipped;
+  return state;
+}
+
+}  // namespace
+
+JobGuard::JobGuard(const JobContext& context)
+    : context_(context), guard_(guard_options(context.job.train().guard())) {}
+
+train::GuardedStep JobGuard::step(train::Trainer& trainer, std::int64_t step,
+                                  std::span<const train::MicroBatch> batches) {
+  const auto warn = [&](const std::string& message) {
+    LOG_IF(WARNING, context_.is_first_rank()) << "job " << context_.job.name() << ": " << message;
+  };
+  const train::GuardedStep done =
+      train::guarded_step(trainer, guard_, step, batches, context_.stop_requested(), warn);
+  rolls_back_ = done.verdict == train::Verdict::kRollBack;
+  return done;
+}
+
+std::unique_ptr<checkpoints::CheckpointReader> JobGuard::checkpoint() const {
+  const auto warn = [](const std::string& message) { LOG(WARNING) << message; };
+  const std::filesystem::path root = context_.folder().checkpoints();
+  if (!rolls_back_) return checkpoints::latest_good(root, warn, context_.world());
+  const std::int64_t newest = guard_.rollback().newest;
+  auto reader = checkpoints::latest_good(root, warn, context_.world(), newest);
+  if (reader != nullptr) return reader;
+  // The first weights stand for a checkpoint of step 0 where there has never been another one. Rank 0 looks.
+  std::int32_t has_some = checkpoints::holds_checkpoint(root) ? 1 : 0;
+  context_.world().broadcast(view(&has_some, {1}), 0).wait();
+  HALO_REQUIRE(
+      has_some == 0,
+      str("job ", context_.job.name(), ": steps up to ", guard_.rollback().next - 1,
+          " are not finite or spikes of the loss, and ", root.string(),
+          " holds no checkpoint of step ", newest,
+          " or before to go back to. Raise "
+          "train.checkpoint.keep_last, lower train.optimizer.lr or look at the data, and begin the "
+          "job anew"));
+  return reader;
+}
+
+JobGuard::Begin JobGuard::begin(const checkpoints::CheckpointReader* from) {
+  const std::int64_t done = from == nullptr ? 0 : from->info().step;
+  if (!rolls_back_) {
+    guard_.restore(stored_state(from));
+    return {done, done};
+  }
+  rolls_back_ = false;
+  guard_.roll_back(stored_state(from), done);
+  return {done, guard_.rollback().next};
+}
+
+void JobGuard::store(checkpoints::CheckpointInfo& info) const {
+  info.skipped = guard_.state().skipped;
+  train::GuardState rest = guard_.state();
+  rest.skipped.clear();
+  if (rest != train::GuardState{}) info.notes[kNote] = to_json(rest);
+}
+
+int JobGuard::keep_last() const {
+  return guard_.in_trouble() ? 0 : context_.job.train().checkpoint().keep_last();
+}
+
+}  // namespace halo::launch
