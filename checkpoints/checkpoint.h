@@ -2,11 +2,13 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "checkpoints/retention.h"
 #include "core/base/tensor_view.h"
 #include "parallel/comm/communicator.h"
 #include "parallel/region.h"
@@ -32,10 +34,17 @@ struct CheckpointInfo {
   std::map<std::string, std::string> notes;                    // the teacher's path and hash, ...
 };
 
+/// The validation loss of these weights, kept among the notes; nothing when none was noted.
+[[nodiscard]] std::optional<double> validation_loss(const CheckpointInfo& info);
+void note_validation_loss(CheckpointInfo& info, double loss);
+
 struct SaveResult {
   bool saved = false;
   std::filesystem::path folder;  // where the checkpoint is, or would have been
   std::string reason;  // of a failure: "rank 3: cannot write ...: No space left on device"
+  // Of the checkpoint, as this rank saw it, in seconds: how long its training stood still for it, and from the begin until
+  // all knew of its end.
+  double stalled = 0, taken = 0;
 };
 
 /// Saves a training checkpoint as root/step_00001000/: every rank of `writers` writes its pieces to a file of its own,
@@ -47,13 +56,14 @@ struct SaveResult {
 ///
 /// A failure of any rank (a full disk, pieces that leave a hole) drops this checkpoint on all ranks: every rank gets the
 /// same result with `saved` false, earlier checkpoints stay, nothing of this one does. A checkpoint of the same step is
-/// replaced only by a whole new one. Afterwards the newest `keep_last` checkpoints up to this step remain (0: all), and
-/// leftovers of earlier crashes are gone.
+/// replaced only by a whole new one. Nothing is written when there is no room for all of it. Afterwards what `retention`
+/// keeps remains, and leftovers of earlier crashes are gone.
 /// Throws PeerFailed when a rank is lost.
 [[nodiscard]] SaveResult save_checkpoint(const std::filesystem::path& root,
                                          const CheckpointInfo& info,
                                          std::span<const CheckpointPiece> pieces,
-                                         comm::Communicator& writers, int keep_last);
+                                         comm::Communicator& writers,
+                                         const Retention& retention = {});
 
 /// The checkpoints in a folder, newest first; none when there is no such folder. Their content is not looked at.
 [[nodiscard]] std::vector<std::filesystem::path> find_checkpoints(

@@ -1,6 +1,8 @@
 #include "checkpoints/checkpoint_folder.h"
 
 #include <fcntl.h>
+#include <glog/logging.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,8 +16,10 @@
 #include <vector>
 
 #include "checkpoints/checkpoint.h"
+#include "checkpoints/manifest.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/text.h"
 
 namespace halo::checkpoints {
 namespace {
@@ -72,20 +76,14 @@ std::vector<fs::path> entries(const fs::path& root) {
   return found;
 }
 
-void remove_leftovers(const fs::path& root) {
-  for (const fs::path& entry : entries(root)) {
-    const std::string name = entry.filename().string();
-    const std::size_t dot = name.rfind('.');
-    if (!name.starts_with('.') || dot == 0) continue;
-    const auto step = step_of(std::string_view(name).substr(1, dot - 1));
-    const std::string_view state = std::string_view(name).substr(dot);
-    if (!step || (state != kWriting && state != kDeleted && state != kReplaced)) continue;
-    const bool unfinished_exchange = state == kReplaced && !fs::exists(final_folder(root, *step));
-    if (unfinished_exchange) {
-      rename_folder(entry, final_folder(root, *step));
-    } else {
-      remove_folder(entry);
-    }
+/// Of a checkpoint whose manifest cannot be read there is none.
+std::optional<double> validation_loss_of(const fs::path& folder) {
+  try {
+    const fs::path path = folder / kManifestName;
+    return validation_loss(parse_manifest(read_file(path), path.string()).info);
+  } catch (const InputError& error) {
+    LOG(WARNING) << error.what();
+    return std::nullopt;
   }
 }
 
@@ -143,11 +141,43 @@ void discard_folder(const fs::path& root, std::int64_t step) {
   remove_folder(writing_folder(root, step));
 }
 
-void prune_folders(const fs::path& root, std::int64_t step, int keep_last) {
-  if (keep_last <= 0) return;
-  int kept = 0;
-  for (const fs::path& folder : find_checkpoints(root))
-    if (checkpoint_step(folder) <= step && ++kept > keep_last) remove_checkpoint(root, folder);
+void remove_leftovers(const fs::path& root) {
+  for (const fs::path& entry : entries(root)) {
+    const std::string name = entry.filename().string();
+    const std::size_t dot = name.rfind('.');
+    if (!name.starts_with('.') || dot == 0) continue;
+    const auto step = step_of(std::string_view(name).substr(1, dot - 1));
+    const std::string_view state = std::string_view(name).substr(dot);
+    if (!step || (state != kWriting && state != kDeleted && state != kReplaced)) continue;
+    const bool unfinished_exchange = state == kReplaced && !fs::exists(final_folder(root, *step));
+    if (unfinished_exchange) {
+      rename_folder(entry, final_folder(root, *step));
+    } else {
+      remove_folder(entry);
+    }
+  }
+}
+
+void require_space(const fs::path& root, std::int64_t bytes) {
+  struct statvfs space {};
+  if (::statvfs(root.c_str(), &space) != 0 || space.f_blocks == 0) return;
+  const double free = static_cast<double>(space.f_bavail) * static_cast<double>(space.f_frsize);
+  HALO_REQUIRE(
+      static_cast<double>(bytes) <= free,
+      str("a checkpoint of ", human_bytes(static_cast<double>(bytes)), " does not fit into ",
+          root.string(), ", where ", human_bytes(free), " are free: make room or lower keep_last"));
+}
+
+void prune_folders(const fs::path& root, std::int64_t step, const Retention& retention) {
+  if (retention.keep_last <= 0) return;
+  std::vector<KeptCheckpoint> stored;
+  for (const fs::path& folder : find_checkpoints(root)) {
+    stored.push_back({checkpoint_step(folder),
+                      retention.keep_best ? validation_loss_of(folder) : std::nullopt});
+  }
+  for (const std::int64_t doomed : steps_to_remove(stored, step, retention)) {
+    remove_checkpoint(root, final_folder(root, doomed));
+  }
 }
 
 void remove_folders(const fs::path& root, std::int64_t after, std::int64_t before) {

@@ -2,6 +2,8 @@
 #include <cstdint>
 #include <filesystem>
 
+#include "checkpoints/retention.h"
+
 namespace halo::checkpoints {
 
 /// The life of a checkpoint's folder in `root`: made as .step_00001000.writing, renamed to step_00001000 when whole, to
@@ -19,9 +21,13 @@ void begin_folder(const std::filesystem::path& root, std::int64_t step);
 void publish_folder(const std::filesystem::path& root, std::int64_t step);
 /// Removes the writing folder.
 void discard_folder(const std::filesystem::path& root, std::int64_t step);
-/// Removes checkpoints before `step` beyond the newest `keep_last` up to it, itself included; 0 keeps all. Later ones,
-/// of a run that was resumed from before them, are left to be replaced.
-void prune_folders(const std::filesystem::path& root, std::int64_t step, int keep_last);
+/// Removes what the rules do not keep now that the checkpoint of `step` is whole.
+void prune_folders(const std::filesystem::path& root, std::int64_t step,
+                   const Retention& retention);
+/// Throws unless the file system of `root` has room for `bytes` more. One that does not say what it has is believed to.
+void require_space(const std::filesystem::path& root, std::int64_t bytes);
+/// Removes what crashes left, which no save may be using; nothing when there is no `root`.
+void remove_leftovers(const std::filesystem::path& root);
 /// Removes checkpoints of steps between `after` and `before`, neither included: of a course that was given up.
 void remove_folders(const std::filesystem::path& root, std::int64_t after, std::int64_t before);
 /// The step of a checkpoint's folder that find_checkpoints gave.

@@ -15,14 +15,20 @@ template <class Agree>
 std::unique_ptr<CheckpointReader> first_good(const fs::path& root,
                                              const std::vector<fs::path>& candidates, int part,
                                              int parts, const Agree& agree,
-                                             const WarnCallback& warn) {
+                                             const WarnCallback& warn,
+                                             const LoadCallbacks& callbacks) {
   std::string newest_failure;
   for (const fs::path& folder : candidates) {
     std::unique_ptr<CheckpointReader> reader;
-    const std::string failure = agree(failure_of([&] {
+    std::string failure = agree(failure_of([&] {
       reader = std::make_unique<CheckpointReader>(folder);
       reader->verify_files(part, parts);
     }));
+    if (failure.empty()) {
+      reader->set_files_verified();
+      if (callbacks.accept) callbacks.accept(*reader);
+      if (callbacks.load) failure = agree(failure_of([&] { callbacks.load(*reader); }));
+    }
     if (failure.empty()) return reader;
     if (newest_failure.empty()) newest_failure = failure;
     if (part == 0 && warn) {
@@ -54,11 +60,13 @@ fs::path root_of(const fs::path& path) {
 
 std::unique_ptr<CheckpointReader> latest_good(const fs::path& root, const WarnCallback& warn) {
   const auto alone = [](const std::string& failure) { return failure; };
-  return first_good(root, find_checkpoints(root), 0, 1, alone, warn);
+  return first_good(root, find_checkpoints(root), 0, 1, alone, warn, {});
 }
 
 std::unique_ptr<CheckpointReader> latest_good(const fs::path& root, const WarnCallback& warn,
-                                              comm::Communicator& ranks, std::int64_t newest_step) {
+                                              comm::Communicator& ranks,
+                                              const LoadCallbacks& callbacks,
+                                              std::int64_t newest_step) {
   // Rank 0 says which there are: another rank may see a folder earlier or later.
   std::string names;
   const std::string failure = failure_of([&] {
@@ -76,7 +84,7 @@ std::unique_ptr<CheckpointReader> latest_good(const fs::path& root, const WarnCa
     begin = end + 1;
   }
   const auto together = [&](const std::string& reason) { return first_failure(ranks, reason); };
-  return first_good(root, candidates, ranks.rank(), ranks.size(), together, warn);
+  return first_good(root, candidates, ranks.rank(), ranks.size(), together, warn, callbacks);
 }
 
 std::unique_ptr<CheckpointReader> open_checkpoint(const fs::path& path, const WarnCallback& warn) {

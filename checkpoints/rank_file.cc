@@ -1,5 +1,6 @@
 #include "checkpoints/rank_file.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -144,17 +145,15 @@ std::vector<PlannedValues> lay_out(const std::string& path, std::span<const Chec
   return planned;
 }
 
-/// A little more than a file of these pieces takes.
-std::int64_t most_bytes(std::span<const CheckpointPiece> pieces) {
-  constexpr std::int64_t kOfHdf5 = 16 << 10;       // measured: under 3 KiB
-  constexpr std::int64_t kOfOneDataset = 4 << 10;  // measured: under 2 KiB
-  std::int64_t bytes = kOfHdf5;
-  for (const CheckpointPiece& piece : pieces) {
-    const std::int64_t datasets = piece.m.empty() ? 1 : 3;
-    const auto name = static_cast<std::int64_t>(piece.name.size());
-    bytes += datasets * (static_cast<std::int64_t>(piece.master.bytes()) + kOfOneDataset + name);
+/// In blocks, so that a job that ends is not held up by a large tensor.
+void write_values(OutputFile& file, const PlannedValues& values, const std::stop_token& stop) {
+  constexpr std::size_t kBlock = 16 << 20;
+  for (std::size_t done = 0; done < values.bytes.size(); done += kBlock) {
+    HALO_REQUIRE(!stop.stop_requested(),
+                 str(file.path().string(), ": given up, since the job has ended"));
+    const std::size_t n = std::min(kBlock, values.bytes.size() - done);
+    file.write_at(values.offset + static_cast<std::int64_t>(done), values.bytes.subspan(done, n));
   }
-  return bytes;
 }
 
 std::string processor_name() {
@@ -190,8 +189,20 @@ FileSum sum_file(const std::filesystem::path& path) {
   return sum;
 }
 
+std::int64_t rank_file_bytes(std::span<const CheckpointPiece> pieces) {
+  constexpr std::int64_t kOfHdf5 = 16 << 10;       // measured: under 3 KiB
+  constexpr std::int64_t kOfOneDataset = 4 << 10;  // measured: under 2 KiB
+  std::int64_t bytes = kOfHdf5;
+  for (const CheckpointPiece& piece : pieces) {
+    const std::int64_t datasets = piece.m.empty() ? 1 : 3;
+    const auto name = static_cast<std::int64_t>(piece.name.size());
+    bytes += datasets * (static_cast<std::int64_t>(piece.master.bytes()) + kOfOneDataset + name);
+  }
+  return bytes;
+}
+
 RankReport write_rank_file(const std::filesystem::path& path, DType dtype,
-                           std::span<const CheckpointPiece> pieces) {
+                           std::span<const CheckpointPiece> pieces, const std::stop_token& stop) {
   HALO_REQUIRE(dtype == DType::kFloat32 || dtype == DType::kFloat64,
                str("checkpoints hold float32 or float64, not ", dtype_name(dtype)));
   std::vector<CheckpointPiece> stored;
@@ -203,12 +214,12 @@ RankReport write_rank_file(const std::filesystem::path& path, DType dtype,
   // libhdf5 works in memory and the values go past it: after a failed write, of a full disk, it can neither close its
   // file nor end the process without a crash. Its lock is held for a moment only this way, too.
   OutputFile file(path);
-  file.reserve(most_bytes(stored));
+  file.reserve(rank_file_bytes(stored));
   RankReport report;
   const MemoryFile layout;
   const std::vector<PlannedValues> planned = lay_out(layout.path(), stored, report);
   const std::int64_t bytes = layout.copy_to(file);
-  for (const PlannedValues& values : planned) file.write_at(values.offset, values.bytes);
+  for (const PlannedValues& values : planned) write_values(file, values, stop);
   file.truncate(bytes);
   file.sync();
   const FileSum sum = sum_file(path);

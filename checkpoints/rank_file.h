@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <memory>
 #include <span>
+#include <stop_token>
 #include <string>
 
 #include "checkpoints/checkpoint.h"
@@ -20,9 +21,12 @@ struct FileSum {
 
 /// Writes the pieces (those with elements) to a new HDF5 file, durably: dataset /NAME/K/master (and m, v) is the K-th
 /// piece of the tensor NAME in this file. Throws Error for pieces that break CheckpointPiece's rules and for the
-/// system's failures; then a part of the file may be left.
+/// system's failures, and once `stop` asks for it; then a part of the file may be left.
 [[nodiscard]] RankReport write_rank_file(const std::filesystem::path& path, DType dtype,
-                                         std::span<const CheckpointPiece> pieces);
+                                         std::span<const CheckpointPiece> pieces,
+                                         const std::stop_token& stop = {});
+/// A little more than the file of these pieces takes.
+[[nodiscard]] std::int64_t rank_file_bytes(std::span<const CheckpointPiece> pieces);
 
 /// A rank's file opened to read. Its caller has compared its checksum: libhdf5 does not stand damaged files.
 class RankFile {

@@ -219,8 +219,12 @@ void check_train(const Config& config, const proto::Train& train, const Fields& 
                         static_cast<double>(train.data().first_sample());
   at.require(tokens < 1e18, ": ", tokens, " tokens are more than can be counted");
   check_optimizer(train.optimizer(), at.in("optimizer"));
-  at.in("checkpoint").in_range("every_steps", train.checkpoint().every_steps(), 0);
-  at.in("checkpoint").in_range("keep_last", train.checkpoint().keep_last(), 1, 1 << 20);
+  const Fields checkpoint = at.in("checkpoint");
+  checkpoint.in_range("every_steps", train.checkpoint().every_steps(), 0);
+  checkpoint.in_range("keep_last", train.checkpoint().keep_last(), 1, 1 << 20);
+  checkpoint.in_range("keep_every", train.checkpoint().keep_every(), 0);
+  checkpoint.require(!train.checkpoint().keep_best() || train.has_validation(),
+                     ".keep_best is true, and there is no validation to say which is the best");
   check_guard(train.guard(), at.in("guard"));
   if (train.has_lightning_nkv()) at.in_range("lightning_nkv", train.lightning_nkv(), 1, 1 << 20);
   if (!train.has_validation()) return;

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "core/base/stream.h"
@@ -22,5 +23,9 @@ struct CudaDeviceProperties {
 
 /// A stream of a GPU, which becomes the calling thread's current device. Throws Error when there is no such device.
 [[nodiscard]] Stream make_cuda_stream(int device);
+
+/// Memory of the host that GPUs read and write by themselves, at the full rate of their links. Throws Error in a build
+/// without CUDA.
+[[nodiscard]] std::shared_ptr<Allocator> make_pinned_allocator();
 
 }  // namespace halo

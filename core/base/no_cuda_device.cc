@@ -14,4 +14,8 @@ Stream make_cuda_stream(int device) {
   throw Error(str("GPU ", device, " was asked for, and this build has no CUDA"));
 }
 
+std::shared_ptr<Allocator> make_pinned_allocator() {
+  throw Error("pinned memory was asked for, and this build has no CUDA");
+}
+
 }  // namespace halo

@@ -120,11 +120,13 @@ StepStats Trainer::compute(std::int64_t step, std::span<const MicroBatch> batche
   optimizer_.add_sum_of_squares(squares_sum());
   const auto [sum, squares] = read_sums();
   own_loss_sum_ = sum;
-  std::array<double, 3> totals{sum, squares, stop ? 1.0 : 0.0};
-  mesh_.world().all_reduce(view(totals.data(), {3}), comm::ReduceOp::kSum).wait();
+  const std::array<double, 2> own = riders ? riders() : std::array<double, 2>{};
+  std::array<double, 5> totals{sum, squares, stop ? 1.0 : 0.0, own[0], own[1]};
+  mesh_.world().all_reduce(view(totals.data(), {5}), comm::ReduceOp::kSum).wait();
   stats.loss = totals[0] * stage_.token_scale() / static_cast<double>(stats.tokens);
   stats.grad_norm = std::sqrt(totals[1]);
   stats.stop = totals[2] > 0;
+  stats.riders = {totals[3], totals[4]};
   return stats;
 }
 

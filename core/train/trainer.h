@@ -24,8 +24,9 @@ struct StepStats {
   double loss = 0.0;       // the mean over the step's counted tokens, all ranks
   double grad_norm = 0.0;  // of the reduced gradient, before clipping
   double lr = 0.0;
-  std::int64_t tokens = 0;  // counted, all ranks
-  bool stop = false;        // some rank asked to stop
+  std::int64_t tokens = 0;         // counted, all ranks
+  bool stop = false;               // some rank asked to stop
+  std::array<double, 2> riders{};  // of Trainer::riders, summed over all ranks
 };
 
 /// What a rank gave to the numbers of a step.
@@ -62,6 +63,8 @@ class Trainer {
   [[nodiscard]] ShardedAdamW& optimizer() { return optimizer_; }
   /// Takes down when passes and updates begin and end; null: nobody does. Must outlive the steps.
   void set_trace(Trace* trace) { trace_ = trace; }
+  /// Numbers of the job's own, asked for when the step's sums are taken: they ride along, which costs no call of their own.
+  std::function<std::array<double, 2>()> riders;
   /// Called with the step after its gradients were reduced and before they are clipped.
   std::function<void(std::int64_t step)> on_gradients;
 

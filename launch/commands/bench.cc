@@ -4,6 +4,7 @@
 
 #include "core/base/cuda_device.h"
 #include "core/base/text.h"
+#include "launch/bench/checkpoint_bench.h"
 #include "launch/bench/context_bench.h"
 #include "launch/bench/step_bench.h"
 #include "launch/commands/bench_kernels.h"
@@ -117,11 +118,39 @@ void add_context(Command& bench) {
   context.does([options] { run_context(*options); });
 }
 
+void run_checkpoint(const CheckpointBenchOptions& options) {
+  const CheckpointMeasurement m = measure_checkpoint(options);
+  const auto rate = [](double bytes) { return human_bytes(bytes) + "/s"; };
+  std::cout << human_bytes(m.bytes) << " of state, " << options.ranks
+            << " ranks: plain write and sync " << rate(m.plain_write) << ", save " << rate(m.save)
+            << ", save beside training " << rate(m.save_beside) << " with a stall of "
+            << formatted("%.0f ms", 1e3 * m.stalled) << "; plain read " << rate(m.plain_read)
+            << ", load with checksums " << rate(m.load) << std::endl;
+}
+
+void add_checkpoint(Command& bench) {
+  Command checkpoint =
+      bench.command("checkpoint", "Saving and loading checkpoints, beside plain files");
+  auto options = std::make_shared<CheckpointBenchOptions>();
+  checkpoint.option("--folder", options->folder, "On the disk to measure").shows_default();
+  checkpoint.option("--gib", options->gib, "Of masters and moments, over all ranks")
+      .in_range(0.001, 1e6)
+      .shows_default();
+  checkpoint.option("--ranks", options->ranks, "Threads as ranks, a file each")
+      .in_range(1, 256)
+      .shows_default();
+  checkpoint.option("--turns", options->turns, "Turns to take the median of")
+      .in_range(1, 1000)
+      .shows_default();
+  checkpoint.does([options] { run_checkpoint(*options); });
+}
+
 }  // namespace
 
 void add_bench(Command& program) {
   Command bench = program.command("bench", "Measure this machine");
   bench.require_command();
+  add_checkpoint(bench);
   add_context(bench);
   add_kernel_bench(bench);
   auto options = std::make_shared<Options>();

@@ -16,7 +16,7 @@ namespace {
 
 struct Estimate {
   double parameters = 0, weights = 0, teacher = 0, gradients = 0, optimizer = 0, activations = 0,
-         flops = 0, bubble = 0;
+         flops = 0, bubble = 0, snapshot = 0;
   [[nodiscard]] double memory() const {
     return weights + teacher + gradients + optimizer + activations;
   }
@@ -48,6 +48,7 @@ Estimate estimate(const Config& config, const proto::Job& job, int ranks) {
   e.optimizer = rank.optimizer;
   e.activations = rank.peak - rank.weights - rank.teacher - rank.gradients - rank.optimizer;
   e.bubble = plan.bubble;
+  e.snapshot = rank.snapshot;
   e.flops = flops_per_token(architectures, train, student) *
             double(train.data().sequence_length()) * double(train.batch().sequences());
   return e;
@@ -60,9 +61,10 @@ void write_row(std::ostream& out, const proto::Job& job, const Estimate& e) {
       << human_count(e.parameters) << std::setw(12) << human_bytes(e.memory()) << std::setw(12)
       << human_bytes(e.weights + e.teacher) << std::setw(12)
       << human_bytes(e.gradients + e.optimizer) << std::setw(13) << human_bytes(e.activations)
-      << std::setw(8) << formatted("%.0f%%", 100 * e.bubble) << std::setw(10)
-      << human_count(e.flops) << std::setw(10) << human_count(tokens) << std::setw(9)
-      << train.steps() << std::setw(12) << human_count(e.flops * double(train.steps())) << '\n';
+      << std::setw(12) << human_bytes(e.snapshot) << std::setw(8)
+      << formatted("%.0f%%", 100 * e.bubble) << std::setw(10) << human_count(e.flops)
+      << std::setw(10) << human_count(tokens) << std::setw(9) << train.steps() << std::setw(12)
+      << human_count(e.flops * double(train.steps())) << '\n';
 }
 
 }  // namespace
@@ -70,11 +72,12 @@ void write_row(std::ostream& out, const proto::Job& job, const Estimate& e) {
 std::string dry_run(const Config& config, int ranks) {
   std::ostringstream out;
   out << "On " << ranks << (ranks == 1 ? " rank" : " ranks")
-      << ", memory of the fullest, FLOPs of all:\n"
+      << ", memory of the fullest, on its host for checkpoints, FLOPs of all:\n"
       << std::left << std::setw(14) << "job" << std::right << std::setw(10) << "trained"
       << std::setw(12) << "memory" << std::setw(12) << "weights" << std::setw(12) << "optimizer"
-      << std::setw(13) << "activations" << std::setw(8) << "bubble" << std::setw(10) << "FLOP/step"
-      << std::setw(10) << "tok/step" << std::setw(9) << "steps" << std::setw(12) << "FLOP" << '\n';
+      << std::setw(13) << "activations" << std::setw(12) << "on host" << std::setw(8) << "bubble"
+      << std::setw(10) << "FLOP/step" << std::setw(10) << "tok/step" << std::setw(9) << "steps"
+      << std::setw(12) << "FLOP" << '\n';
   for (const int i : job_order(config)) {
     const proto::Job& job = config.job(i);
     if (!job.has_train()) {

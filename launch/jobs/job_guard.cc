@@ -44,25 +44,21 @@ train::GuardedStep JobGuard::step(train::Trainer& trainer, std::int64_t step,
   return done;
 }
 
-std::unique_ptr<checkpoints::CheckpointReader> JobGuard::checkpoint() const {
-  const auto warn = [](const std::string& message) { LOG(WARNING) << message; };
+std::int64_t JobGuard::newest_step() const {
+  return rolls_back_ ? guard_.rollback().newest : checkpoints::kAnyStep;
+}
+
+/// The first weights stand for a checkpoint of step 0 where there has never been another one. Rank 0 looks.
+void JobGuard::require_no_checkpoints() const {
   const std::filesystem::path root = context_.folder().checkpoints();
-  if (!rolls_back_) return checkpoints::latest_good(root, warn, context_.world());
-  const std::int64_t newest = guard_.rollback().newest;
-  auto reader = checkpoints::latest_good(root, warn, context_.world(), newest);
-  if (reader != nullptr) return reader;
-  // The first weights stand for a checkpoint of step 0 where there has never been another one. Rank 0 looks.
   std::int32_t has_some = checkpoints::holds_checkpoint(root) ? 1 : 0;
   context_.world().broadcast(view(&has_some, {1}), 0).wait();
-  HALO_REQUIRE(
-      has_some == 0,
-      str("job ", context_.job.name(), ": steps up to ", guard_.rollback().next - 1,
-          " are not finite or spikes of the loss, and ", root.string(),
-          " holds no checkpoint of step ", newest,
-          " or before to go back to. Raise "
-          "train.checkpoint.keep_last, lower train.optimizer.lr or look at the data, and begin the "
-          "job anew"));
-  return reader;
+  HALO_REQUIRE(has_some == 0,
+               str("job ", context_.job.name(), ": steps up to ", guard_.rollback().next - 1,
+                   " are not finite or spikes of the loss, and ", root.string(),
+                   " holds no checkpoint of step ", newest_step(),
+                   " or before to go back to. Raise train.checkpoint.keep_last, lower "
+                   "train.optimizer.lr or look at the data, and begin the job anew"));
 }
 
 JobGuard::Begin JobGuard::begin(const checkpoints::CheckpointReader* from) {
@@ -71,6 +67,7 @@ JobGuard::Begin JobGuard::begin(const checkpoints::CheckpointReader* from) {
     guard_.restore(stored_state(from));
     return {done, done};
   }
+  if (from == nullptr) require_no_checkpoints();
   rolls_back_ = false;
   guard_.roll_back(stored_state(from), done);
   return {done, guard_.rollback().next};
@@ -81,10 +78,6 @@ void JobGuard::store(checkpoints::CheckpointInfo& info) const {
   train::GuardState rest = guard_.state();
   rest.skipped.clear();
   if (rest != train::GuardState{}) info.notes[kNote] = to_json(rest);
-}
-
-int JobGuard::keep_last() const {
-  return guard_.in_trouble() ? 0 : context_.job.train().checkpoint().keep_last();
 }
 
 }  // namespace halo::launch

@@ -18,23 +18,25 @@ class JobGuard {
   [[nodiscard]] train::GuardedStep step(train::Trainer& trainer, std::int64_t step,
                                         std::span<const train::MicroBatch> batches);
 
-  /// The checkpoint to begin with: the newest good one, in a rollback the newest good one from before the trouble. Null
-  /// for the first weights. Collective. Throws Error when a rollback finds checkpoints but none that is old enough.
-  [[nodiscard]] std::unique_ptr<checkpoints::CheckpointReader> checkpoint() const;
+  /// The newest checkpoint to begin with: any, in a rollback one from before the trouble.
+  [[nodiscard]] std::int64_t newest_step() const;
   struct Begin {
     std::int64_t done = 0;   // steps that the weights come from
     std::int64_t first = 0;  // the step to go on with; after `done` in a rollback
   };
-  /// Takes over what a checkpoint knows, null for the first weights; ends a rollback.
+  /// Takes over what the newest of those checkpoints knows, null for the first weights; ends a rollback. Collective. Throws
+  /// Error when a rollback finds checkpoints but none that is old enough.
   Begin begin(const checkpoints::CheckpointReader* from);
 
   /// For a checkpoint.
   void store(checkpoints::CheckpointInfo& info) const;
-  /// How many checkpoints stay when one is written: all while a rollback may want an old one, 0.
-  [[nodiscard]] int keep_last() const;
+  /// A rollback may want an old checkpoint.
+  [[nodiscard]] bool in_trouble() const { return guard_.in_trouble(); }
   [[nodiscard]] const train::GuardState& state() const { return guard_.state(); }
 
  private:
+  void require_no_checkpoints() const;
+
   const JobContext& context_;
   train::StepGuard guard_;
   bool rolls_back_ = false;  // begin() is to end a rollback

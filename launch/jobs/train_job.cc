@@ -16,6 +16,7 @@
 #include "launch/jobs/collect_gradients.h"
 #include "launch/jobs/drill.h"
 #include "launch/jobs/hardware.h"
+#include "launch/jobs/job_checkpoints.h"
 #include "launch/jobs/job_context.h"
 #include "launch/jobs/job_guard.h"
 #include "launch/jobs/job_summary.h"
@@ -46,10 +47,12 @@ class TrainJob {
         folder_(context.folder()),
         prepared_(prepare_stage(context)),
         trainer_(*prepared_.stage, context.mesh, trainer_options(context.job), context.stream),
-        peak_flops_(peak_flops(context)) {
+        peak_flops_(peak_flops(context)),
+        checkpoints_(context, trainer_.optimizer(), checkpoint_options()) {
     context.stream.allocator()->reset_peak();  // neither loading nor measuring is the steps'
     trainer_.set_trace(&trace_);
     context.world().observe(&trace_);
+    trainer_.riders = [this] { return checkpoints_.votes(); };
     trainer_.on_gradients = [this](std::int64_t step) {
       if (nan_drill_)
         nan_drill_->spoil(context_.world().rank(), step, trainer_.optimizer(), context_.stream);
@@ -92,13 +95,14 @@ class TrainJob {
 
  private:
   JobGuard::Begin resume();
+  void require_own(const checkpoints::CheckpointReader& reader);
+  [[nodiscard]] JobCheckpoints::Options checkpoint_options();
   void end_rollback(std::int64_t done, std::int64_t first);
   void open_outputs(std::int64_t first);
   Next run_step(std::int64_t step, Batches& batches);
   void record(const train::GuardedStep& guarded, std::int64_t step, double seconds,
               std::optional<double> validation,
               const std::map<std::string, train::AxisTraffic>& traffic);
-  void save(std::int64_t steps_done, bool must_save);
   void dump_gradients();
   [[nodiscard]] std::vector<std::int64_t> peak_bytes() const;
   void finish();
@@ -118,43 +122,53 @@ class TrainJob {
   std::optional<MetricsWriter> metrics_;  // rank 0 alone, as the next two
   std::optional<TensorBoardWriter> tensorboard_;
   std::optional<Progress> progress_;
+  JobCheckpoints checkpoints_;  // last: its thread ends first
 };
 
 /// Reads the checkpoint that the guard wants and says where to go on.
 JobGuard::Begin TrainJob::resume() {
-  const auto reader = guard_.checkpoint();
-  if (reader == nullptr) return guard_.begin(nullptr);
-  const auto& notes = reader->info().notes;
+  const auto reader =
+      checkpoints_.resume([this](const auto& found) { require_own(found); }, guard_.newest_step());
+  return guard_.begin(reader.get());
+}
+
+/// Throws when a checkpoint is not this job's, whoever damaged it.
+void TrainJob::require_own(const checkpoints::CheckpointReader& reader) {
+  const auto& notes = reader.info().notes;
   const auto stored = notes.find("teacher_fingerprint");
   HALO_REQUIRE_INPUT(
       stored == notes.end() || stored->second == prepared_.notes["teacher_fingerprint"],
-      str(reader->folder().string(), ": the teacher ", train_.teacher(),
+      str(reader.folder().string(), ": the teacher ", train_.teacher(),
           " is not the one that this run began with"));
   const std::string stored_model = model::to_json(model::read_model_config(folder_.model_config()));
   HALO_REQUIRE_INPUT(
       stored_model == model::to_json(prepared_.config),
-      str(reader->folder().string(),
+      str(reader.folder().string(),
           ": the model is not the one that this run "
           "began with, which ",
           folder_.model_config().string(), " describes: were other layers selected since?"));
   for (const auto& state : trainer_.optimizer().owned()) {
     const std::string& name = state.parameter->name;
     HALO_REQUIRE_INPUT(
-        reader->contains(name) && reader->tensor(name).shape == state.parameter->global_shape,
-        str(reader->folder().string(), ": tensor ", name, " of shape ",
+        reader.contains(name) && reader.tensor(name).shape == state.parameter->global_shape,
+        str(reader.folder().string(), ": tensor ", name, " of shape ",
             to_string(state.parameter->global_shape), " is not in it"));
-    const auto read = [&](checkpoints::Which which, const TensorView& to) {
-      write_from_host(to, context_.stream, [&](const TensorView& values) {
-        reader->read(name, which, state.region, values);
-      });
-    };
-    read(checkpoints::Which::kMaster, state.master);
-    read(checkpoints::Which::kM, state.m);
-    read(checkpoints::Which::kV, state.v);
   }
-  trainer_.optimizer().set_steps(reader->info().adam_steps);
-  trainer_.optimizer().publish_masters();
-  return guard_.begin(reader.get());
+}
+
+JobCheckpoints::Options TrainJob::checkpoint_options() {
+  JobCheckpoints::Options options;
+  options.stage = prepared_.stage->name();
+  options.notes = prepared_.notes;
+  options.tell = [this](const std::string& text) {
+    if (progress_) progress_->note(text);
+  };
+  options.sync = [this] {
+    if (metrics_) metrics_->sync();
+  };
+  options.add = [this](checkpoints::CheckpointInfo& info) { guard_.store(info); };
+  options.keeps_all = [this] { return guard_.in_trouble(); };
+  return options;
 }
 
 /// Steps [done, first) are left out, and what was written of them goes; a checkpoint says so.
@@ -178,7 +192,8 @@ void TrainJob::end_rollback(std::int64_t done, std::int64_t first) {
       LOG(WARNING) << "checkpoints of steps that are left out stay: " << error.what();
     }
   }
-  save(first, first == train_.steps());
+  checkpoints_.save(first, std::nullopt, first == train_.steps());
+  checkpoints_.wait();
 }
 
 void TrainJob::open_outputs(std::int64_t first) {
@@ -211,17 +226,23 @@ Next TrainJob::run_step(std::int64_t step, Batches& batches) {
   const std::vector<data::MicroBatch> micro_batches = batches.next();
   if (drill_) drill_->before_step(context_.world().rank(), step);
   const train::GuardedStep guarded = guard_.step(trainer_, step, micro_batches);
-  if (guarded.verdict == train::Verdict::kRollBack) return Next::kRollBack;
+  if (guarded.verdict == train::Verdict::kRollBack) {
+    checkpoints_.wait();  // for one of before the trouble
+    return Next::kRollBack;
+  }
   const train::StepStats& stats = guarded.stats;
   const double seconds = steady_seconds() - start;
   const auto traffic = trace_.take_traffic();
   const std::int64_t done = step + 1;
   const bool last = done == train_.steps();
+  const bool due = checkpoints_.due(done);
+  checkpoints_.advance(stats.riders);
 
   std::optional<double> validation;
   const std::int64_t validate_every = train_.validation().every_steps();
   if (train_.validation().tokens_size() > 0 &&
-      (last || (validate_every > 0 && done % validate_every == 0))) {
+      (last || (validate_every > 0 && done % validate_every == 0) ||
+       (due && train_.checkpoint().keep_best()))) {
     validation = trainer_.validation_loss(batches.validation());
   }
   if (context_.is_first_rank()) record(guarded, step, seconds, validation, traffic);
@@ -229,9 +250,10 @@ Next TrainJob::run_step(std::int64_t step, Batches& batches) {
     trace_.stop();
     write_trace(trace_, folder_.trace(), context_.world());
   }
-  const std::int64_t save_every = train_.checkpoint().every_steps();
-  if (last || stats.stop || (save_every > 0 && done % save_every == 0))
-    save(done, last || stats.stop);
+  if (last || stats.stop || due) {
+    if (context_.matmul_tables != nullptr) context_.matmul_tables->save();
+    checkpoints_.save(done, validation, last || stats.stop);
+  }
   return stats.stop ? Next::kStop : Next::kStep;
 }
 
@@ -260,36 +282,6 @@ void TrainJob::record(const train::GuardedStep& guarded, std::int64_t step, doub
     tensorboard_->flush();
   }
   progress_->step(m, steady_seconds());
-}
-
-void TrainJob::save(std::int64_t steps_done, bool must_save) {
-  if (context_.matmul_tables != nullptr) context_.matmul_tables->save();
-  if (metrics_) metrics_->sync();
-  checkpoints::CheckpointInfo info;
-  info.step = steps_done;
-  info.adam_steps = trainer_.optimizer().steps();
-  info.config_text = to_text(job_config(context_.config, context_.index));
-  info.stage = prepared_.stage->name();
-  info.dtype = wide_dtype(context_.dtype());
-  info.notes = prepared_.notes;
-  guard_.store(info);
-  std::vector<checkpoints::CheckpointPiece> pieces;
-  std::deque<OnHost> values;  // a GPU's in host memory, until they are written
-  const auto on_host = [&](const TensorView& x) -> const TensorView& {
-    return values.emplace_back(x, context_.stream).view();
-  };
-  for (const auto& s : trainer_.optimizer().counted()) {
-    pieces.push_back({s.parameter->name, s.parameter->global_shape, s.region, on_host(s.master),
-                      on_host(s.m), on_host(s.v)});
-  }
-  const checkpoints::SaveResult result = checkpoints::save_checkpoint(
-      folder_.checkpoints(), info, pieces, context_.world(), guard_.keep_last());
-  HALO_REQUIRE(result.saved || !must_save, str("the checkpoint ", result.folder.string(),
-                                               " could not be written: ", result.reason));
-  if (!result.saved && progress_) {
-    progress_->note(
-        str("checkpoint ", result.folder.string(), " was not written: ", result.reason));
-  }
 }
 
 void TrainJob::dump_gradients() {

@@ -106,6 +106,22 @@ std::vector<data::MicroBatch> micro_batches(const data::BatchPlan& plan, int mos
   return batches;
 }
 
+/// Whether checkpoints are due while training goes on from a copy.
+bool copies_state(const proto::Train& train) {
+  const std::int64_t every = train.checkpoint().every_steps();
+  return train.checkpoint().asynchronous() && every > 0 && every < train.steps();
+}
+
+/// Of what a rank writes to a checkpoint.
+double state_bytes(const train::ShardedAdamW& optimizer) {
+  double bytes = 0;
+  for (const auto& state : optimizer.counted()) {
+    for (const TensorView* values : {&state.master, &state.m, &state.v})
+      bytes += static_cast<double>(values->bytes());
+  }
+  return bytes;
+}
+
 bool is_between_stages(const std::string& communicator) {
   return communicator.starts_with(axis_name(Axis::kPipeline));
 }
@@ -198,6 +214,7 @@ RankPlan plan_rank(const Config& config, const proto::Job& job, int rank,
   const train::TrainerOptions training = trainer_options(job);
   train::Trainer trainer(*prepared.stage, mesh, training, stream);
   plan.optimizer = static_cast<double>(stream.allocator()->bytes_in_use() - before);
+  if (copies_state(train)) plan.snapshot = state_bytes(trainer.optimizer());
 
   const data::BatchPlan step = batch_plan(train, mesh);
   const std::vector<data::MicroBatch> batches = micro_batches(step, options.most_micro_batches);

@@ -103,6 +103,39 @@ TEST_F(CheckpointDamageTest, ValuesThatDoNotMatchTheirOwnChecksumAreFound) {
   CheckpointReader reader(newest_);
   EXPECT_NO_THROW(reader.verify_files());
   expect_input_error([&] { reader.verify_values(); }, "rank_00001.h5: v of '");
+  // Whoever reads the whole rectangle finds it, and the checkpoint before is loaded in its place.
+  const std::string name = manifest.tensors[manifest.files[1].slices[0].tensor].name;
+  std::vector<std::int64_t> loaded;
+  std::string warning;
+  comm::run_ranks(2, [&](comm::Communicator& ranks) {
+    std::vector<float> values(1000);
+    const auto load = [&](CheckpointReader& from) {
+      const Shape shape = from.tensor(name).shape;
+      from.read(name, Which::kM, parallel::whole(shape), view(values.data(), shape));
+      if (ranks.rank() == 0) loaded.push_back(from.info().step);
+      if (ranks.rank() == 1)
+        from.read(name, Which::kV, parallel::whole(shape), view(values.data(), shape));
+    };
+    const auto warn = [&](const std::string& text) { warning += text; };
+    const auto used = latest_good(folder_.path(), warn, ranks, {{}, load});
+    EXPECT_EQ(used->info().step, 1);
+  });
+  EXPECT_EQ(loaded, (std::vector<std::int64_t>{2, 1}));
+  EXPECT_NE(warning.find("rank 1: " + (newest_ / "rank_00001.h5").string()), std::string::npos)
+      << warning;
+}
+
+TEST_F(CheckpointDamageTest, ACheckpointThatIsRefusedIsNotPassedOver) {
+  comm::run_ranks(2, [&](comm::Communicator& ranks) {
+    const auto refuse = [](const CheckpointReader& from) {
+      throw InputError(str("step ", from.info().step, " is another run's"));
+    };
+    expect_input_error(
+        [&] {
+          std::ignore = latest_good(folder_.path(), nullptr, ranks, {refuse, {}});
+        },
+        "step 2 is another run's");
+  });
 }
 
 /// A manifest that promises what the HDF5 file does not hold is an error, whichever way.

@@ -47,7 +47,8 @@ class CheckpointFailureTest : public testing::Test {
       const Shape shape{1 << 10, 1 << 10};
       pieces.push_back({"large", shape, parallel::whole(shape), view(large.data(), shape), {}, {}});
     }
-    return save_checkpoint(folder_.path(), sample_info(2, DType::kFloat32), pieces, ranks, 1);
+    return save_checkpoint(folder_.path(), sample_info(2, DType::kFloat32), pieces, ranks,
+                           {.keep_last = 1});
   }
   /// Until a checkpoint after `step` appears, for 20 s at most.
   void wait_for_newer(std::int64_t step) {
@@ -95,7 +96,7 @@ TEST_F(CheckpointFailureTest, FailuresAtAnySizeLeaveNothingBehind) {
   for (rlim_t limit = 0; limit < whole; limit += 1499) {
     const FileSizeLimit full(limit);
     const SaveResult result =
-        save_checkpoint(folder_.path(), sample_info(2, DType::kFloat64), state.pieces(), *self, 1);
+        save_checkpoint(folder_.path(), sample_info(2, DType::kFloat64), state.pieces(), *self);
     EXPECT_FALSE(result.saved);
     EXPECT_NE(result.reason.find("File too large"), std::string::npos) << result.reason;
     EXPECT_EQ(names_in(folder_.path()), (std::vector<std::string>{"step_00000001"}));
@@ -117,8 +118,9 @@ TEST_F(CheckpointFailureTest, AKilledProcessLeavesAGoodCheckpoint) {
       // The same step every other time, so that replacing is interrupted too.
       for (std::int64_t i = 2 * newest;; ++i) {
         const SampleState state(DType::kFloat32, Cut::kRows, 0, 1, static_cast<int>(i / 2));
-        const SaveResult result = save_checkpoint(
-            folder_.path(), sample_info(i / 2, DType::kFloat32), state.pieces(), *self, 2);
+        const SaveResult result =
+            save_checkpoint(folder_.path(), sample_info(i / 2, DType::kFloat32), state.pieces(),
+                            *self, {.keep_last = 2});
         if (!result.saved) ::_exit(1);
       }
     }

@@ -49,7 +49,9 @@ TEST_F(CheckpointFolderTest, ALaterStepNeverCostsTheOneJustSaved) {
 
 TEST_F(CheckpointFolderTest, LaterStepsThanAskedForAreNotThere) {
   for (const std::int64_t step : {2, 5, 9}) save(step, 0);
-  const auto newest = [&](std::int64_t step) { return latest_good(root(), nullptr, *self_, step); };
+  const auto newest = [&](std::int64_t step) {
+    return latest_good(root(), nullptr, *self_, {}, step);
+  };
   EXPECT_EQ(newest(100)->info().step, 9);
   EXPECT_EQ(newest(9)->info().step, 9);
   EXPECT_EQ(newest(8)->info().step, 5);
@@ -117,11 +119,22 @@ TEST_F(CheckpointFolderTest, OpensWhatAPersonNames) {
   expect_input_error([&] { step(folder_.path()); }, "holds no checkpoint");
 }
 
+TEST_F(CheckpointFolderTest, WhatDoesNotFitIsToldWithNumbers) {
+  EXPECT_NO_THROW(require_space(folder_.path(), 1));
+  try {
+    require_space(folder_.path(), std::int64_t{1} << 60);
+    FAIL() << "an exbibyte fits";
+  } catch (const Error& error) {
+    const std::string text = error.what();
+    EXPECT_NE(text.find("does not fit into " + folder_.path().string()), std::string::npos) << text;
+  }
+}
+
 TEST_F(CheckpointFolderTest, AFolderThatCannotBeMadeIsAReasonNotACrash) {
   std::ofstream(folder_.path() / "a") << "a file in the way";
   const SampleState state(DType::kFloat32, Cut::kRows, 0, 1);
   const SaveResult result =
-      save_checkpoint(root(), sample_info(1, DType::kFloat32), state.pieces(), *self_, 0);
+      save_checkpoint(root(), sample_info(1, DType::kFloat32), state.pieces(), *self_);
   EXPECT_FALSE(result.saved);
   EXPECT_NE(result.reason.find("Not a directory"), std::string::npos) << result.reason;
 }

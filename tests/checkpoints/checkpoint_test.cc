@@ -164,8 +164,8 @@ TEST_F(CheckpointTest, PiecesThatDoNotFitTogetherAreRefused) {
     run_ranks(2, [&](Communicator& ranks) {
       SampleState state(DType::kFloat32, Cut::kRows, ranks.rank(), 2);
       if (ranks.rank() == 1) spoil(state.pieces());
-      const SaveResult result = save_checkpoint(folder_.path(), sample_info(1, DType::kFloat32),
-                                                state.pieces(), ranks, 0);
+      const SaveResult result =
+          save_checkpoint(folder_.path(), sample_info(1, DType::kFloat32), state.pieces(), ranks);
       EXPECT_FALSE(result.saved);
       EXPECT_NE(result.reason.find(message), std::string::npos) << result.reason;
     });

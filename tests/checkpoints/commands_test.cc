@@ -109,7 +109,7 @@ TEST_F(CommandsTest, NonfiniteMastersFailVerification) {
   const std::vector<checkpoints::CheckpointPiece> pieces = {
       {"w", {6}, parallel::whole({6}), view(large.data(), {6}), {}, {}}};
   const auto result = checkpoints::save_checkpoint(
-      folder_.path(), checkpoints::sample_info(1, DType::kFloat32), pieces, *self, 0);
+      folder_.path(), checkpoints::sample_info(1, DType::kFloat32), pieces, *self);
   ASSERT_TRUE(result.saved);
   expect_input_error([&] { verify(folder_.path()); }, "master of 'w': 1 of 6 values are NaN");
 }

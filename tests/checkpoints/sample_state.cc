@@ -132,8 +132,8 @@ CheckpointInfo sample_info(std::int64_t step, DType dtype) {
 void save_sample(const std::filesystem::path& root, std::int64_t step, DType dtype, Cut cut,
                  comm::Communicator& ranks, int version, int keep_last) {
   const SampleState state(dtype, cut, ranks.rank(), ranks.size(), version);
-  const SaveResult result =
-      save_checkpoint(root, sample_info(step, dtype), state.pieces(), ranks, keep_last);
+  const SaveResult result = save_checkpoint(root, sample_info(step, dtype), state.pieces(), ranks,
+                                            {.keep_last = keep_last});
   EXPECT_TRUE(result.saved) << result.reason;
   EXPECT_EQ(result.reason, "");
 }
@@ -172,7 +172,7 @@ void expect_failure_of_one_rank_drops_it_everywhere(const std::filesystem::path&
   SampleState state(dtype, Cut::kRows, ranks.rank(), ranks.size());
   const int culprit = ranks.size() - 1;
   if (ranks.rank() == culprit) state.pieces().front().master.dtype = DType::kFloat64;
-  const SaveResult result = save_checkpoint(root, sample_info(2, dtype), state.pieces(), ranks, 1);
+  const SaveResult result = save_checkpoint(root, sample_info(2, dtype), state.pieces(), ranks);
   EXPECT_FALSE(result.saved);
   const std::string expected = str("rank ", culprit, ": the piece ");
   EXPECT_EQ(result.reason.substr(0, expected.size()), expected) << result.reason;

@@ -330,6 +330,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadConfig{"job[0].train.guard.spike_window=0", "guard.spike_window is 0"},
         BadConfig{"job[0].train.guard.rollback_after=-1", "guard.rollback_after is -1"},
         BadConfig{"job[0].train.guard.max_rollbacks=-1", "guard.max_rollbacks is -1"},
+        BadConfig{"job[0].train.checkpoint.keep_every=-1", "keep_every is -1"},
+        BadConfig{"job[0].train.checkpoint.keep_best=true", "there is no validation to say"},
         BadConfig{"job[0].train.validation.every_steps=5", "validation.tokens is missing"},
         BadConfig{"job[0].train.lightning_nkv=0", "lightning_nkv is 0"},
         BadConfig{"job[1].select.keep=-1", "select.keep is -1"},
@@ -377,7 +379,8 @@ TEST(Config, ResumeIsForbiddenByWhatChangesTheResult) {
       changes({"job[2].train.steps=50", "job[2].layout={tensor: 4}", "layout.tensor=3", "threads=7",
                "job[2].train.checkpoint.every_steps=1", "monitor.tensorboard=false", "output=x",
                "job[2].train.validation={tokens: 'v.h5'}", "job[2].train.batch.micro_sequences=2",
-               "job[2].train.recompute=true", "job[2].ranks=2", "job[2].train.guard.rollback_after=7"})
+                "job[2].train.recompute=true", "job[2].ranks=2", "job[2].precision=FP64",
+                "job[2].train.guard.rollback_after=7"})
           .empty());
   const std::vector<FieldChange> found =
       changes({"seed=4", "job[2].train.optimizer.lr=4e-5", "job[2].train.data.tokens=[a.h5,b.h5]",

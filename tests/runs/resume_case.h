@@ -15,6 +15,8 @@ class ResumeCase {
   explicit ResumeCase(std::int64_t steps, std::vector<std::string> options = {});
 
   [[nodiscard]] std::int64_t steps() const { return steps_; }
+  /// Of the align and distill jobs.
+  [[nodiscard]] std::filesystem::path tokens() const { return golden_->tokens(); }
   [[nodiscard]] std::filesystem::path output(const std::string& name) const {
     return folder_ / name;
   }

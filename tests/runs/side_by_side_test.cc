@@ -23,12 +23,13 @@ class SideBySideTest : public testing::Test {
   /// An align job on two ranks.
   [[nodiscard]] std::string align(const std::string& name, double lr,
                                   const fs::path& tokens) const {
-    return str("job { name: \"", name, "\" ranks: 2 train { stage: ALIGN teacher: \"",
-               golden_.teacher().string(), "\" data { tokens: \"", tokens.string(),
-               "\" sequence_length: 32 first_sample: 0 } batch { sequences: 4 micro_sequences: 1 }"
-               " steps: ",
-               kSteps, " optimizer { lr: ", lr,
-               " min_lr: 1e-5 warmup_steps: 2 } checkpoint { every_steps: 2 } } }\n");
+    return str(
+        "job { name: \"", name, "\" ranks: 2 train { stage: ALIGN teacher: \"",
+        golden_.teacher().string(), "\" data { tokens: \"", tokens.string(),
+        "\" sequence_length: 32 first_sample: 0 } batch { sequences: 4 micro_sequences: 1 }"
+        " steps: ",
+        kSteps, " optimizer { lr: ", lr,
+        " min_lr: 1e-5 warmup_steps: 2 } checkpoint { every_steps: 2 asynchronous: false } } }\n");
   }
   ProgramResult run(int ranks, const std::string& jobs, const std::string& output) const {
     const fs::path config = folder_ / (output + ".textproto");

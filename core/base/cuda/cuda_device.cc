@@ -67,6 +67,24 @@ class CudaAllocator final : public CachingAllocator {
   int device_;
 };
 
+class PinnedAllocator final : public CachingAllocator {
+ public:
+  ~PinnedAllocator() override { trim(); }
+
+ private:
+  [[nodiscard]] void* obtain(std::size_t bytes) override {
+    void* block = nullptr;
+    const cudaError_t status = cudaMallocHost(&block, bytes);
+    if (status == cudaErrorMemoryAllocation) {
+      static_cast<void>(cudaGetLastError());  // it is not sticky
+      return nullptr;
+    }
+    HALO_CUDA_CHECK(status);
+    return block;
+  }
+  void give_back(void* block) noexcept override { static_cast<void>(cudaFreeHost(block)); }
+};
+
 /// Page-locked memory through which small copies go to the GPU without a wait: two halves that are filled by turns, each
 /// once the copies from it are done.
 class Staging {
@@ -198,6 +216,8 @@ CudaDeviceProperties cuda_device_properties(int device) {
   return {p.name, p.totalGlobalMem, p.multiProcessorCount, 10 * p.major + p.minor,
           hash64({p.uuid.bytes, sizeof p.uuid.bytes})};
 }
+
+std::shared_ptr<Allocator> make_pinned_allocator() { return std::make_shared<PinnedAllocator>(); }
 
 Stream make_cuda_stream(int device) {
   require_device(device);
