@@ -10,6 +10,7 @@
 #include "checkpoints/rank_file.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/progress_point.h"
 
 namespace halo::checkpoints {
 namespace {
@@ -47,6 +48,9 @@ CheckpointSave::CheckpointSave(fs::path root, CheckpointInfo info, const Retenti
                                comm::Communicator& writers)
     : root_(std::move(root)), info_(std::move(info)), retention_(retention), writers_(writers) {}
 
+/// In the step whose end is saved, whatever training does meanwhile.
+void CheckpointSave::pass(std::string_view point) const { pass_point({point, info_.step - 1}); }
+
 bool CheckpointSave::agree() {
   if (reason_.empty()) reason_ = first_failure(writers_, failure_);
   return reason_.empty();
@@ -61,13 +65,16 @@ bool CheckpointSave::begin(std::int64_t bytes, const std::string& failure) {
     made_folder_ = true;
     require_space(root_, bytes);
   });
-  return agree();
+  if (!agree()) return false;
+  pass("checkpoint_begun");
+  return true;
 }
 
 void CheckpointSave::write(std::span<const CheckpointPiece> pieces, const std::stop_token& stop) {
   failure_ = failure_of([&] {
     const fs::path path = writing_folder(root_, info_.step) / rank_file_name(writers_.rank());
     report_ = to_bytes(write_rank_file(path, info_.dtype, pieces, stop));
+    pass("checkpoint_file");
   });
 }
 
@@ -94,7 +101,9 @@ void CheckpointSave::commit(const std::stop_token& stop) const {
   require_complete(manifest, "the pieces of all ranks");
   const fs::path folder = writing_folder(root_, info_.step);
   require_files(folder, manifest);
+  pass("checkpoint_files");
   write_file_atomically(folder / kManifestName, to_text(manifest));
+  pass("checkpoint_manifest");
   HALO_REQUIRE(!stop.stop_requested(), str(folder.string(), ": given up, since the job has ended"));
   publish_folder(root_, info_.step);
 }
@@ -106,6 +115,7 @@ SaveResult CheckpointSave::finish() {
     warn_of_failure("", [&] { discard_folder(root_, info_.step); });
   // Nobody returns while rank 0 still removes folders, so that a failure leaves nothing on any rank's return.
   writers_.barrier().wait();
+  if (result.saved) pass("checkpoint_saved");
   return result;
 }
 

@@ -5,6 +5,7 @@
 #include <span>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "checkpoints/checkpoint.h"
@@ -36,6 +37,7 @@ class CheckpointSave {
   [[nodiscard]] SaveResult finish();
 
  private:
+  void pass(std::string_view point) const;
   [[nodiscard]] bool agree();
   void commit(const std::stop_token& stop) const;
 

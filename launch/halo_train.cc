@@ -8,16 +8,23 @@
 #include <filesystem>
 #include <functional>
 #include <iostream>
+#include <mutex>
+#include <numeric>
+#include <optional>
 #include <thread>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/progress_point.h"
 #include "launch/config.h"
+#include "launch/health/watched_rank.h"
+#include "launch/jobs/drill.h"
 #include "launch/jobs/dry_run.h"
 #include "launch/jobs/recent_calls.h"
 #include "launch/jobs/run_checks.h"
 #include "launch/jobs/run_jobs.h"
 #include "launch/program.h"
+#include "parallel/comm/flight_recorder.h"
 #include "parallel/comm/mpi_communicator.h"
 #include "parallel/comm/nccl_communicator.h"
 
@@ -94,8 +101,73 @@ int exit_code_of(launch::RunOutcome outcome) {
   return launch::kExitFailure;
 }
 
+/// The numbers of ranks that all training jobs can run on are multiples of it.
+int ranks_multiple(const Config& config) {
+  int multiple = 1;
+  for (const auto& job : config.job()) {
+    if (!job.has_train()) continue;
+    const auto& layout = job.layout();
+    multiple = std::lcm(multiple, layout.pipeline() * layout.context() * layout.tensor());
+  }
+  return multiple;
+}
+
+/// Shows this process to a supervisor, and to a drill.
+class Watch {
+ public:
+  explicit Watch(comm::Communicator& world)
+      : drill_(launch::Drill::from_environment(world.size())), rank_(options(world)) {}
+
+  /// Begins to keep calls there when this rank fails or hangs.
+  void begin(const Config& config) {
+    {
+      const std::lock_guard lock(mutex_);
+      output_ = config.output();
+    }
+    rank_.status().describe_run(ranks_multiple(config), output_ / "log");
+    pass_point({"starting"});
+  }
+  void fail(const std::exception& error, bool peer_failed) {
+    tell(error.what(), peer_failed);
+    if (dynamic_cast<const InputError*>(&error) == nullptr) keep_calls();
+  }
+  /// Of a job, after which the process may go on.
+  void tell(const std::string& failure, bool peer_failed) { rank_.fail(failure, peer_failed); }
+
+ private:
+  launch::WatchedRankOptions options(comm::Communicator& world) {
+    launch::WatchedRankOptions options;
+    options.rank = world.rank();
+    options.size = world.size();
+    if (world.log() != nullptr) options.recorder = &world.log()->recorder;
+    keep_ = [&world](const std::filesystem::path& output) { 
+      launch::keep_recent_calls(output, world.rank(), world); };
+    options.keep_calls = [this] { keep_calls(); };
+    options.then = [this, rank = world.rank()](const ProgressPoint& point) {
+      if (drill_ && is_due(rank, point)) drill_->strike();
+    };
+    return options;
+  }
+
+  bool is_due(int rank, const ProgressPoint& point) {
+    const std::lock_guard lock(drilling_);
+    return drill_->is_due(rank, point);
+  }
+  void keep_calls() {
+    const std::lock_guard lock(mutex_);
+    if (!output_.empty()) keep_(output_);
+  }
+
+  std::mutex mutex_;
+  std::filesystem::path output_;
+  std::function<void(const std::filesystem::path&)> keep_;
+  std::mutex drilling_;
+  std::optional<launch::Drill> drill_;
+  launch::WatchedRank rank_;
+};
+
 /// Returns the exit code.
-int run(const Options& options, comm::Communicator& world) {
+int run(const Options& options, comm::Communicator& world, Watch& watch) {
   if (options.dry_run) {
     if (world.rank() != 0) return 0;
     const Config config = load_config(options);
@@ -105,12 +177,10 @@ int run(const Options& options, comm::Communicator& world) {
     return 0;
   }
   const Config config = agreed_config(options, world);
-  try {
-    return exit_code_of(launch::run_jobs(config, world, stop_requested));
-  } catch (const comm::PeerFailed&) {
-    launch::keep_recent_calls(config.output(), world.rank(), world);
-    throw;
-  }
+  watch.begin(config);
+  return exit_code_of(launch::run_jobs(
+      config, world, stop_requested,
+      {[&watch](const std::string& reason, bool of_peer) { watch.tell(reason, of_peer); }}));
 }
 
 /// Whether, within two seconds, `poll` throws PeerFailed, or mpirun ends this rank, as it does after the first failure.
@@ -156,16 +226,21 @@ int run_on(comm::MpiSession& session, const Options& options) {
     if (world->size() > 1) std::this_thread::sleep_for(std::chrono::seconds(1));
     throw;
   };
+  std::optional<Watch> watch;
   const int code = launch::run_guarded(name, [&] {
     try {
-      return run(options, *world);
-    } catch (const comm::PeerFailed&) {
+      watch.emplace(*world);
+      return run(options, *world, *watch);
+    } catch (const comm::PeerFailed& error) {
+      watch->fail(error, /*peer_failed=*/true);
       // The exit code of the first rank that ends is mpirun's: that must be the one with the failure.
       if (fails_elsewhere([] {})) return launch::kExitFailure;
       throw;
     } catch (const InputError& error) {
+      if (watch) watch->fail(error, /*peer_failed=*/false);
       return end(error, launch::kExitBadInput);
     } catch (const std::exception& error) {
+      if (watch) watch->fail(error, /*peer_failed=*/false);
       return end(error, launch::kExitFailure);
     }
   });

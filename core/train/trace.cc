@@ -71,7 +71,7 @@ class CallRows {
 }  // namespace
 
 void Trace::on_call(const comm::CallSpan& span) {
-  if (span.call.ranks == 1 || span.call.communicator == kControlCommunicator) return;
+  if (span.call.ranks == 1) return;
   AxisTraffic& traffic = traffic_[span.call.communicator];
   traffic.calls += 1;
   traffic.bytes += comm::bytes_sent(span.call);

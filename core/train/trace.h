@@ -20,9 +20,6 @@ struct AxisTraffic {
   double waited = 0;   // of them, while the rank did nothing else
 };
 
-/// The communicator over which ranks hear what jobs to do: none of it is a step's traffic.
-inline constexpr std::string_view kControlCommunicator = "control";
-
 /// Watches one rank: counts what goes along each axis, and keeps when its passes and calls began and ended while it is
 /// told to.
 class Trace final : public comm::CallObserver {

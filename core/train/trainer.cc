@@ -4,6 +4,8 @@
 #include <array>
 #include <cmath>
 
+#include "core/base/progress_point.h"
+
 namespace halo::train {
 
 Trainer::Trainer(Stage& stage, const parallel::DeviceMesh& mesh, const TrainerOptions& options,
@@ -15,8 +17,12 @@ Trainer::Trainer(Stage& stage, const parallel::DeviceMesh& mesh, const TrainerOp
       links_(mesh.comm(parallel::Axis::kPipeline)),
       stream_(stream),
       sums_(Tensor::zeros(stream, {2}, DType::kFloat64)) {
-  hooks_.before_forward = [this](int layer) { optimizer_.wait_for_layer(layer); };
+  hooks_.before_forward = [this](int layer) {
+    pass_point({"forward"});
+    optimizer_.wait_for_layer(layer);
+  };
   hooks_.after_backward = [this](int layer) {
+    pass_point({"backward"});
     if (completes_gradients_ && options_.overlap) optimizer_.layer_done(layer);
   };
   stage.set_hooks(&hooks_);
@@ -133,6 +139,7 @@ StepStats Trainer::compute(std::int64_t step, std::span<const MicroBatch> batche
 void Trainer::update(const StepStats& stats) {
   const double clip =
       options_.grad_clip > 0 ? std::min(1.0, options_.grad_clip / (stats.grad_norm + 1e-6)) : 1.0;
+  pass_point({"optimizer"});
   const TracedWork traced(trace_, "update");
   optimizer_.update(stats.lr, clip);
   if (!options_.overlap) optimizer_.wait_for_weights();

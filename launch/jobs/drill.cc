@@ -1,29 +1,80 @@
 #include "launch/jobs/drill.h"
 
+#include <algorithm>
+#include <array>
+#include <charconv>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <string_view>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "core/base/error.h"
+#include "core/base/text.h"
+#include "launch/health/address.h"
 
 namespace halo::launch {
+namespace {
+
+constexpr std::array<std::pair<std::string_view, Drill::Kind>, 7> kKinds{
+    {{"throw", Drill::Kind::kThrow},
+     {"abort", Drill::Kind::kAbort},
+     {"hang", Drill::Kind::kHang},
+     {"kill", Drill::Kind::kKill},
+     {"stop", Drill::Kind::kStop},
+     {"segv", Drill::Kind::kSegv},
+     {"exit", Drill::Kind::kExit}}};
+constexpr std::array<std::string_view, 4> kOutside{"starting", "loading", "job", "job_ended"};
+constexpr std::array<std::string_view, 13> kInside{"step",
+                                                   "forward",
+                                                   "backward",
+                                                   "collective",
+                                                   "optimizer",
+                                                   "step_done",
+                                                   "validating",
+                                                   "saving",
+                                                   "checkpoint_begun",
+                                                   "checkpoint_file",
+                                                   "checkpoint_files",
+                                                   "checkpoint_manifest",
+                                                   "checkpoint_saved"};
+
+bool is_outside(std::string_view place) {
+  return std::ranges::find(kOutside, place) != kOutside.end();
+}
+
+bool read_number(const std::string& text, std::int64_t& value) {
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  return error == std::errc() && stop == end && value >= 0;
+}
+
+}  // namespace
 
 Drill Drill::parse(const std::string& text) {
   Drill drill;
-  char kind[8] = {};
-  int end = 0;
-  long long step = -1;
-  const bool read =
-      std::sscanf(text.c_str(), "%d:%lld:%7[a-z]%n", &drill.rank, &step, kind, &end) == 3 &&
-      text.size() == static_cast<std::size_t>(end);
-  const std::string name = kind;
-  HALO_REQUIRE_INPUT(
-      read && drill.rank >= 0 && step >= 0 &&
-          (name == "throw" || name == "abort" || name == "hang"),
-      str("HALO_DRILL=", text, ": expected RANK:STEP:KIND, KIND one of throw, abort, hang"));
-  drill.step = step;
-  drill.kind = name == "throw" ? Kind::kThrow : name == "abort" ? Kind::kAbort : Kind::kHang;
+  const std::vector<std::string> parts = split(text, ':');
+  std::int64_t rank = -1;
+  const bool numbers = parts.size() >= 3 && parts.size() <= 5 && read_number(parts[0], rank) &&
+                       rank < (1 << 30) && read_number(parts[1], drill.step);
+  const auto kind =
+      std::ranges::find_if(kKinds, [&](const auto& k) { return numbers && k.first == parts[2]; });
+  HALO_REQUIRE_INPUT(numbers && kind != kKinds.end() && (parts.size() < 5 || parts[4] == "always"),
+                     str("HALO_DRILL=", text,
+                         ": expected RANK:STEP:KIND[:PLACE[:always]], KIND one of throw, abort, "
+                         "hang, kill, stop, segv, exit"));
+  drill.rank = static_cast<int>(rank);
+  drill.kind = kind->second;
+  if (parts.size() > 3) drill.place = parts[3];
+  drill.always = parts.size() == 5;
+  std::vector<std::string> places(kInside.begin(), kInside.end());
+  places.insert(places.end(), kOutside.begin(), kOutside.end());
+  HALO_REQUIRE_INPUT(std::ranges::find(places, drill.place) != places.end(),
+                     str("HALO_DRILL=", text, ": no place ", drill.place, "; did you mean ",
+                         nearest_name(drill.place, places), "?"));
   return drill;
 }
 
@@ -33,19 +84,49 @@ std::optional<Drill> Drill::from_environment(int ranks) {
   Drill drill = parse(text);
   HALO_REQUIRE_INPUT(drill.rank < ranks,
                      str("HALO_DRILL=", text, ": there are ", ranks, " ranks, counted from 0"));
+  const char* const restarts = std::getenv(kRestartsVariable);
+  const bool first = restarts == nullptr || std::string_view(restarts) == "0";
+  if (!first && !drill.always) return std::nullopt;
   return drill;
 }
 
-void Drill::before_step(int own_rank, std::int64_t own_step) const {
-  if (own_rank != rank || own_step != step) return;
-  if (kind == Kind::kAbort) {
-    std::fprintf(stderr, "a drill: HALO_DRILL lets rank %d abort before step %lld\n", rank,
-                 static_cast<long long>(step));
-    std::abort();
+bool Drill::is_due(int own_rank, const ProgressPoint& point) {
+  if (own_rank != rank || done_) return false;
+  if (point.name == "step") step_ = point.step;
+  if (point.name == "job" || point.name == "job_ended") step_ = -1;
+  if (point.name != place) return false;
+  const std::int64_t at = point.step >= 0 ? point.step : step_;
+  done_ = is_outside(place) ? passed_++ == step : at == step;
+  return done_;
+}
+
+void Drill::on_point(int own_rank, const ProgressPoint& point) {
+  if (is_due(own_rank, point)) strike();
+}
+
+void Drill::strike() const {
+  std::fprintf(stderr, "a drill: HALO_DRILL lets rank %d fail in step %lld at %s\n", rank,
+               static_cast<long long>(step), place.c_str());
+  switch (kind) {
+    case Kind::kThrow:
+      throw Error(
+          str("a drill: HALO_DRILL asks rank ", rank, " to fail in step ", step, " at ", place));
+    case Kind::kAbort:
+      std::abort();
+    case Kind::kKill:
+      std::raise(SIGKILL);
+      break;
+    case Kind::kStop:
+      std::raise(SIGSTOP);
+      break;
+    case Kind::kSegv:
+      std::raise(SIGSEGV);
+      break;
+    case Kind::kExit:
+      std::_Exit(3);
+    case Kind::kHang:
+      for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
   }
-  if (kind == Kind::kThrow)
-    throw Error(str("a drill: HALO_DRILL asks rank ", rank, " to fail before step ", step));
-  for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
 }
 
 }  // namespace halo::launch

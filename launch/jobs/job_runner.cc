@@ -3,6 +3,7 @@
 #include <iostream>
 #include <vector>
 
+#include "core/base/progress_point.h"
 #include "launch/jobs/job_context.h"
 #include "launch/jobs/recent_calls.h"
 #include "launch/program.h"
@@ -67,6 +68,7 @@ int JobRunner::index_of(const std::string& job) const {
 proto::JobReport::Outcome JobRunner::run_on(comm::Communicator& ranks, int job,
                                             const std::function<bool()>& stop_requested) {
   const proto::Job& spec = config_.job(job);
+  pass_point({"job", -1, spec.name()});
   const parallel::DeviceMesh mesh(ranks, layout_of_job(spec, ranks.size()));
   const JobContext context{config_, spec,           job,           mesh,
                            stream_, stop_requested, world_.size(), &matmul_tables_};
@@ -77,6 +79,7 @@ proto::JobReport::Outcome JobRunner::run_on(comm::Communicator& ranks, int job,
     return proto::JobReport::STOPPED;
   }
   ranks.barrier().wait();  // nobody reports what another rank may still fail at
+  pass_point({"job_ended"});
   return proto::JobReport::SUCCEEDED;
 }
 
@@ -89,7 +92,6 @@ proto::JobReport JobRunner::run(const proto::JobOrder& order,
   const std::unique_ptr<comm::Communicator> ranks = ranks_.group(members, "job");
   try {
     report.set_outcome(run_on(*ranks, job, stop_requested));
-    return report;
   } catch (const comm::PeerFailed& failure) {
     if (std::filesystem::exists(JobFolder(config_.output(), order.job()).path()))
       keep_recent_calls(config_.output(), world_.rank(), world_);
@@ -102,6 +104,9 @@ proto::JobReport JobRunner::run(const proto::JobOrder& order,
     report.set_is_bad_input(failure.is_bad_input);
     ranks->abort(failure.reason);  // ends it on its other ranks too
   }
+  if (report.has_reason() && on_failure)
+    on_failure(report.reason(), report.outcome() == proto::JobReport::PEER_FAILED);
+  pass_point({"idle"});
   stream_.synchronize();  // throws where the GPU is lost to this process
   return report;
 }

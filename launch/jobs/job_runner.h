@@ -28,6 +28,9 @@ class JobRunner {
   /// do not find together, and a GPU's failure after which it computes nothing any more.
   proto::JobReport run(const proto::JobOrder& order, const std::function<bool()>& stop_requested);
 
+  /// Is told when a job fails on this rank, by itself or because another rank did; may be empty.
+  std::function<void(const std::string& reason, bool of_peer)> on_failure;
+
  private:
   [[nodiscard]] int index_of(const std::string& job) const;
   proto::JobReport::Outcome run_on(comm::Communicator& ranks, int job,

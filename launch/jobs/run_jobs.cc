@@ -10,7 +10,6 @@
 #include "core/base/clock.h"
 #include "core/base/file.h"
 #include "core/base/text.h"
-#include "core/train/trace.h"
 #include "launch/jobs/hardware.h"
 #include "launch/jobs/job_context.h"
 #include "launch/jobs/job_queue.h"
@@ -192,7 +191,7 @@ std::map<std::string, Config> stored_configs(const Config& config) {
 }
 
 RunOutcome run_jobs(const Config& config, comm::Communicator& world,
-                    const std::atomic<bool>& stop) {
+                    const std::atomic<bool>& stop, const RunListeners& listeners) {
   const std::vector<int> order = job_order(config);
   const std::set<std::string> ended = require_sound(config, order, world);
   const OutputLock lock(config.output(), world);
@@ -202,7 +201,8 @@ RunOutcome run_jobs(const Config& config, comm::Communicator& world,
   Stream stream = stream_of_rank(config, world);
   const std::unique_ptr<comm::Communicator> between_gpus = device_ranks(config, world, stream);
   JobRunner runner(config, world, between_gpus != nullptr ? *between_gpus : world, stream);
-  const auto control = world.split(0, world.rank(), std::string(train::kControlCommunicator));
+  runner.on_failure = listeners.on_failure;
+  const auto control = world.split(0, world.rank(), std::string(comm::kControlCommunicator));
 
   CrewOptions options;
   options.work = [&](const proto::JobOrder& job, const std::function<bool()>& stop_requested) {

@@ -11,10 +11,10 @@
 #include "core/base/clock.h"
 #include "core/base/file.h"
 #include "core/base/host_access.h"
+#include "core/base/progress_point.h"
 #include "core/base/text.h"
 #include "launch/jobs/batches.h"
 #include "launch/jobs/collect_gradients.h"
-#include "launch/jobs/drill.h"
 #include "launch/jobs/hardware.h"
 #include "launch/jobs/job_checkpoints.h"
 #include "launch/jobs/job_context.h"
@@ -37,6 +37,12 @@ constexpr int kTracedSteps = 4;
 /// What comes after a step.
 enum class Next : std::uint8_t { kStep, kStop, kRollBack };
 
+/// Of a step, without what this rank waited for others.
+double own_seconds(double seconds, const std::map<std::string, train::AxisTraffic>& traffic) {
+  for (const auto& [name, t] : traffic) seconds -= t.waited;
+  return std::max(seconds, 0.0);
+}
+
 /// One training job on this rank, from its newest checkpoint or from the start.
 class TrainJob {
  public:
@@ -45,7 +51,7 @@ class TrainJob {
         guard_(guard),
         train_(context.job.train()),
         folder_(context.folder()),
-        prepared_(prepare_stage(context)),
+        prepared_((pass_point({"loading", -1, context.job.name()}), prepare_stage(context))),
         trainer_(*prepared_.stage, context.mesh, trainer_options(context.job), context.stream),
         peak_flops_(peak_flops(context)),
         checkpoints_(context, trainer_.optimizer(), checkpoint_options()) {
@@ -116,7 +122,6 @@ class TrainJob {
   train::Trace trace_;
   int traced_steps_ = 0;
   bool did_steps_ = false;
-  std::optional<Drill> drill_ = Drill::from_environment(context_.world().size());
   std::optional<NanDrill> nan_drill_ = NanDrill::from_environment(context_.world().size());
   double peak_flops_;                     // of all ranks
   std::optional<MetricsWriter> metrics_;  // rank 0 alone, as the next two
@@ -224,7 +229,7 @@ Next TrainJob::run_step(std::int64_t step, Batches& batches) {
   const double start = steady_seconds();
   did_steps_ = true;
   const std::vector<data::MicroBatch> micro_batches = batches.next();
-  if (drill_) drill_->before_step(context_.world().rank(), step);
+  pass_point({"step", step});
   const train::GuardedStep guarded = guard_.step(trainer_, step, micro_batches);
   if (guarded.verdict == train::Verdict::kRollBack) {
     checkpoints_.wait();  // for one of before the trouble
@@ -233,6 +238,7 @@ Next TrainJob::run_step(std::int64_t step, Batches& batches) {
   const train::StepStats& stats = guarded.stats;
   const double seconds = steady_seconds() - start;
   const auto traffic = trace_.take_traffic();
+  pass_point({"step_done", step, {}, own_seconds(seconds, traffic)});
   const std::int64_t done = step + 1;
   const bool last = done == train_.steps();
   const bool due = checkpoints_.due(done);
@@ -243,6 +249,7 @@ Next TrainJob::run_step(std::int64_t step, Batches& batches) {
   if (train_.validation().tokens_size() > 0 &&
       (last || (validate_every > 0 && done % validate_every == 0) ||
        (due && train_.checkpoint().keep_best()))) {
+    pass_point({"validating"});
     validation = trainer_.validation_loss(batches.validation());
   }
   if (context_.is_first_rank()) record(guarded, step, seconds, validation, traffic);
@@ -251,6 +258,7 @@ Next TrainJob::run_step(std::int64_t step, Batches& batches) {
     write_trace(trace_, folder_.trace(), context_.world());
   }
   if (last || stats.stop || due) {
+    pass_point({"saving"});
     if (context_.matmul_tables != nullptr) context_.matmul_tables->save();
     checkpoints_.save(done, validation, last || stats.stop);
   }

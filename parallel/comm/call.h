@@ -7,6 +7,10 @@
 
 namespace halo::comm {
 
+/// The communicator over which the ranks of a run hear what to do. Every rank always waits for the next word, so its calls are
+/// neither recorded nor observed.
+inline constexpr std::string_view kControlCommunicator = "control";
+
 /// What a call belongs to, for the flight recorder: shown when a rank hangs or dies.
 struct CallContext {
   std::int64_t step = -1;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/base/clock.h"
+#include "core/base/progress_point.h"
 
 namespace halo::comm {
 namespace {
@@ -16,6 +17,20 @@ using Clock = std::chrono::steady_clock;
 // the others for its collectives in turn, so that messages of two that are under way never match.
 constexpr int kTagsPerScope = 1024;
 constexpr int kCollectiveTags = kTagsPerScope - 1;
+
+/// Takes down that a rank waits, for as long as this lives.
+class NotedWait {
+ public:
+  NotedWait(FlightRecorder& recorder, std::int64_t call) : recorder_(recorder) {
+    recorder_.wait_for(call);
+  }
+  NotedWait(const NotedWait&) = delete;
+  NotedWait& operator=(const NotedWait&) = delete;
+  ~NotedWait() { recorder_.wait_for(-1); }
+
+ private:
+  FlightRecorder& recorder_;
+};
 
 class StartedWork final : public Work::State {
  public:
@@ -82,7 +97,8 @@ bool ProgressEngine::step(Running& running) {
   }
   running.operation.reset();
   running.profiled.end();
-  if (running.done && log_.observer != nullptr) {
+  const bool observed = running.call.communicator != kControlCommunicator;
+  if (running.done && log_.observer != nullptr && observed) {
     const double end = steady_seconds();
     const double waited = running.wait_begin < 0 ? 0 : end - running.wait_begin;
     log_.observer->on_call({running.call, running.begin, end, waited});
@@ -107,6 +123,8 @@ bool ProgressEngine::test(Running& running) {
 void ProgressEngine::wait(Running& running) {
   const auto begin = Clock::now();
   running.wait_begin = steady_seconds();
+  pass_point({"collective"});
+  const NotedWait noted(log_.recorder, running.record);
   for (;;) {
     transport_->watch();
     progress();

@@ -1,0 +1,204 @@
+#include "launch/supervisor/supervision.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <vector>
+
+#include "core/base/error.h"
+#include "core/base/text.h"
+#include "launch/program.h"
+
+namespace halo::launch {
+namespace {
+
+constexpr double kLongestBackoff = 300;
+constexpr double kHeldUp =
+    10;  // seconds between ticks, after which the supervisor itself was stopped
+constexpr int kSameFailures = 3;
+constexpr double kShortestStepLimit = 60;
+constexpr double kSlowerThanMedian = 1.5;
+constexpr int kSteadily = 10;            // steps
+constexpr double kTellSlowEvery = 300;   // seconds
+constexpr double kSlowBySeconds = 0.02;  // less is noise
+
+bool is_in_step(const std::string& phase) {
+  static const std::set<std::string> kPhases{"step", "forward", "backward", "optimizer",
+                                             "step_done"};
+  return kPhases.contains(phase);
+}
+
+std::string seconds(double value) { return formatted("%.0f s", value); }
+
+}  // namespace
+
+void Supervision::began(double now) {
+  table_ = {};
+  complaint_.clear();
+  paces_.clear();
+  slowness_.clear();
+  began_ = ticked_ = now;
+}
+
+void Supervision::beat(const proto::Heartbeat& beat, double at, double gone_at) {
+  table_.keep(beat, at, gone_at);
+  measure(beat, at);
+}
+
+/// Steps are timed by when a rank's number of steps is seen to change, so that no rank's clock counts.
+void Supervision::measure(const proto::Heartbeat& beat, double at) {
+  if (beat.step() < 0) return;
+  Pace& pace = paces_[beat.rank()];
+  if (pace.job != beat.job() || pace.step > beat.step() || pace.step < 0) {
+    pace = {beat.job(), beat.step(), -1};
+    return;
+  }
+  if (pace.step == beat.step()) return;
+  // The first step that is seen was under way already.
+  if (pace.since >= 0) {
+    const auto steps = static_cast<double>(beat.step() - pace.step);
+    slowest_step_ = std::max(slowest_step_, (at - pace.since) / steps);
+  }
+  pace.step = beat.step();
+  pace.since = at;
+}
+
+double Supervision::step_limit() const {
+  if (limits_.step_timeout > 0) return limits_.step_timeout;
+  if (slowest_step_ == 0) return std::max(limits_.start_timeout, kShortestStepLimit);
+  return std::max(kShortestStepLimit, 10 * slowest_step_);
+}
+
+/// Jobs other than training pass no points while they work: of them only beats are asked, and calls have deadlines.
+double Supervision::limit_of(const RankTable::Rank& rank) const {
+  const std::string& phase = rank.beat.phase();
+  if (is_in_step(phase)) return step_limit();
+  if (phase == "job" || rank.is_idle() || rank.has_ended()) return INFINITY;
+  return limits_.phase_timeout;
+}
+
+std::string Supervision::complaint(double now) const {
+  if (const auto quiet = table_.silent(now, limits_.hang_timeout); !quiet.empty()) {
+    return str("no beat for ", seconds(limits_.hang_timeout), ": ",
+               table_.who_holds_up(now, limits_.hang_timeout).reason);
+  }
+  for (const auto& [number, rank] : table_.ranks()) {
+    const double limit = limit_of(rank);
+    if (now - rank.progress_at <= limit) continue;
+    return str("no progress for ", seconds(limit), ": ",
+               table_.who_holds_up(now, limits_.hang_timeout).reason);
+  }
+  if (now - began_ <= limits_.start_timeout) return "";
+  if (table_.size() == 0)
+    return str("no rank has sent a beat within ", seconds(limits_.start_timeout));
+  const std::vector<int> missing = table_.missing();
+  if (missing.empty()) return "";
+  return str(missing.size(), " of ", table_.size(), " ranks have sent no beat within ",
+             seconds(limits_.start_timeout), ", rank ", missing.front(), " among them");
+}
+
+std::optional<std::string> Supervision::tick(double now) {
+  if (now - ticked_ > kHeldUp) {
+    table_.forgive(now - ticked_);
+    began_ += now - ticked_;
+  }
+  ticked_ = now;
+  if (!complaint_.empty()) return std::nullopt;
+  complaint_ = complaint(now);
+  if (complaint_.empty()) return std::nullopt;
+  return complaint_;
+}
+
+std::optional<std::string> Supervision::slow_rank(double now) {
+  std::vector<double> own;
+  for (const auto& [number, rank] : table_.ranks())
+    if (rank.beat.own_seconds() >= 0) own.push_back(rank.beat.own_seconds());
+  if (own.size() < 2) return std::nullopt;
+  std::ranges::sort(own);
+  const double median = own[(own.size() - 1) / 2];
+  std::optional<std::string> line;
+  for (const auto& [number, rank] : table_.ranks()) {
+    const proto::Heartbeat& beat = rank.beat;
+    Slowness& slowness = slowness_[number];
+    if (slowness.step == beat.step() || beat.own_seconds() < 0) continue;
+    slowness.step = beat.step();
+    const bool slow = beat.own_seconds() > kSlowerThanMedian * median &&
+                      beat.own_seconds() - median > kSlowBySeconds;
+    slowness.times = slow ? slowness.times + 1 : 0;
+    if (line || slowness.times < kSteadily || now - slowness.told_at < kTellSlowEvery) continue;
+    slowness.told_at = now;
+    line = str("slow: ", table_.describe(number), ": its own work takes ",
+               formatted("%.3g s a step, ", beat.own_seconds()),
+               formatted("%.1f times the ranks' median", beat.own_seconds() / median));
+  }
+  return line;
+}
+
+bool Supervision::has_saved() const {
+  return std::ranges::any_of(table_.ranks(),
+                             [](const auto& entry) { return entry.second.beat.saved() > 0; });
+}
+
+std::string Supervision::cause(const Ending& ending) const {
+  if (!complaint_.empty()) return complaint_;
+  const RankTable::Culprits first = table_.who_died_first();
+  if (!first.reason.empty()) return first.reason;
+  return ending.signal != 0 ? str("it was ended by signal ", ending.signal)
+                            : str("it ended with code ", ending.code);
+}
+
+/// What two failures have in common that are the same one.
+std::string Supervision::kind_of(const Ending& ending) const {
+  if (!complaint_.empty()) return "no progress";
+  for (const auto& [number, rank] : table_.ranks())
+    if (!rank.beat.failure().empty() && !rank.beat.peer_failed()) return rank.beat.failure();
+  return str("code ", ending.code, ", signal ", ending.signal);
+}
+
+/// The step of the rank that died first, or the furthest that a rank has told of; empty before the first.
+std::string Supervision::place() const {
+  const std::vector<int> first = table_.who_died_first().ranks;
+  const proto::Heartbeat* furthest = nullptr;
+  for (const auto& [number, rank] : table_.ranks()) {
+    if (rank.beat.step() < 0 || (!first.empty() && number != first.front())) continue;
+    if (furthest == nullptr || rank.beat.step() > furthest->step()) furthest = &rank.beat;
+  }
+  return furthest == nullptr ? "" : str("step ", furthest->step(), " of job ", furthest->job());
+}
+
+Supervision::Next Supervision::ended(const Ending& ending) {
+  if (ending.is_good()) return {};
+  const int code = ending.signal != 0 ? 128 + ending.signal : ending.code;
+  if (stops_) {
+    const bool never_began = ending.signal != 0 && table_.size() == 0;
+    return {false, 0, never_began ? 0 : code,
+            never_began ? "" : "it failed after it was asked to stop: " + cause(ending)};
+  }
+  if (complaint_.empty() && ending.code == kExitBadInput)
+    return {false, 0, kExitBadInput, "bad input, as told above: it is not started again"};
+  if (table_.size() == 0 && (ending.code == 126 || ending.code == 127))
+    return {false, 0, ending.code, "the command cannot be run"};
+
+  if (has_saved()) failures_ = 0;
+  ++failures_;
+  const std::string at = place();
+  const std::string failure = at + ", " + kind_of(ending);
+  same_failures_ = !at.empty() && failure == last_failure_ ? same_failures_ + 1 : 1;
+  last_failure_ = failure;
+  if (same_failures_ >= kSameFailures) {
+    return {false, 0, kExitFailure,
+            str("given up: it failed ", same_failures_, " times in a row at ", at, ": ",
+                cause(ending))};
+  }
+  if (failures_ > limits_.max_restarts) {
+    return {false, 0, kExitFailure,
+            str("given up after ", limits_.max_restarts,
+                " restarts without a checkpoint: ", cause(ending))};
+  }
+  const double after = std::min(limits_.backoff * std::pow(2.0, failures_ - 1), kLongestBackoff);
+  return {true, after, 0,
+          str("it failed", at.empty() ? "" : " at ", at, ": ", cause(ending), "; restart ",
+              failures_, " of at most ", limits_.max_restarts, " in ", formatted("%.3g s", after))};
+}
+
+}  // namespace halo::launch

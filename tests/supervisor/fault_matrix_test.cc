@@ -1,0 +1,53 @@
+// Every kind of failure at every place, on rank 0 and on another: the run goes on by itself to the unbroken run's bits.
+#include <gtest/gtest.h>
+
+#include "core/base/error.h"
+#include "tests/supervisor/supervised_run.h"
+
+namespace halo::test {
+namespace {
+
+class FaultMatrixTest : public testing::TestWithParam<const char*> {};
+
+/// A step where each place is passed: 6 ends with a checkpoint. Outside of steps the second time is taken.
+std::string step_of(const std::string& place) {
+  if (place.starts_with("checkpoint")) return "6";
+  return place == "loading" || place == "job_ended" ? "1" : place == "starting" ? "0" : "4";
+}
+
+bool is_rank_0s_alone(const std::string& place) {
+  return place == "checkpoint_files" || place == "checkpoint_manifest";
+}
+
+/// What is thrown while files are written is a checkpoint that cannot be written: the run goes on without it.
+bool is_dropped_checkpoint(const std::string& kind, const std::string& place) {
+  return kind == "throw" && (place == "checkpoint_file" || is_rank_0s_alone(place));
+}
+
+TEST_P(FaultMatrixTest, TheRunGoesOnToTheSameBits) {
+  const SupervisedRun run(4, 8);
+  const std::string kind = GetParam();
+  for (const std::string place : {"starting", "loading", "forward", "collective", "optimizer",
+                                  "checkpoint_begun", "checkpoint_file", "checkpoint_files",
+                                  "checkpoint_manifest", "checkpoint_saved", "job_ended"}) {
+    for (const char* rank : {"0", "1"}) {  // ranks 2 and 3 have no sequences
+      if (is_rank_0s_alone(place) && std::string(rank) != "0") continue;
+      const std::string drill = str(rank, ':', step_of(place), ':', kind, ':', place);
+      const std::string told = run.expect_survives(
+          drill, {"--hang_timeout", "5", "--step_timeout", "8", "--phase_timeout", "8"},
+          /*restarts=*/!is_dropped_checkpoint(kind, place));
+      // What ends without a word may take others along before the supervisor sees which was first.
+      const bool named = told.find(str("rank ", rank, " (host ")) != std::string::npos;
+      EXPECT_TRUE(named || is_dropped_checkpoint(kind, place) ||
+                  (kind != "throw" && kind != "stop"))
+          << drill << '\n'
+          << told;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, FaultMatrixTest,
+                         testing::Values("kill", "stop", "abort", "segv", "throw", "exit", "hang"));
+
+}  // namespace
+}  // namespace halo::test
