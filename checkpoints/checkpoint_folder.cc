@@ -172,8 +172,8 @@ void prune_folders(const fs::path& root, std::int64_t step, const Retention& ret
   if (retention.keep_last <= 0) return;
   std::vector<KeptCheckpoint> stored;
   for (const fs::path& folder : find_checkpoints(root)) {
-    stored.push_back({checkpoint_step(folder),
-                      retention.keep_best ? validation_loss_of(folder) : std::nullopt});
+    stored.push_back(
+        {checkpoint_step(folder), retention.keep_best ? validation_loss_of(folder) : std::nullopt});
   }
   for (const std::int64_t doomed : steps_to_remove(stored, step, retention)) {
     remove_checkpoint(root, final_folder(root, doomed));

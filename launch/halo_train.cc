@@ -8,11 +8,13 @@
 #include <filesystem>
 #include <functional>
 #include <iostream>
+#include <memory>
 #include <mutex>
 #include <numeric>
 #include <optional>
 #include <thread>
 
+#include "core/base/clock.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/progress_point.h"
@@ -23,6 +25,8 @@
 #include "launch/jobs/recent_calls.h"
 #include "launch/jobs/run_checks.h"
 #include "launch/jobs/run_jobs.h"
+#include "launch/monitor/describe_run.h"
+#include "launch/monitor/monitor_server.h"
 #include "launch/program.h"
 #include "parallel/comm/flight_recorder.h"
 #include "parallel/comm/mpi_communicator.h"
@@ -49,6 +53,8 @@ struct Options {
   std::vector<std::string> overrides;
   std::string output;
   std::string device;
+  std::string monitor;  // address; empty: none
+  std::string monitor_token_file;
   bool dry_run = false;
 };
 
@@ -61,6 +67,13 @@ void add_options(launch::Command& app, Options& options) {
   app.option("--output", options.output, "Folder of the run, in place of the config's");
   app.option("--device", options.device, "auto, cpu or cuda, in place of the config's")
       .one_of({"auto", "cpu", "cuda"});
+  app.option("--monitor", options.monitor,
+             "Serve a status page, /metrics for Prometheus and /healthz there: 8080 is "
+             "127.0.0.1:8080, port 0 a free one; an address that other hosts reach needs a token")
+      .takes("[IP:]PORT");
+  app.option("--monitor_token_file", options.monitor_token_file,
+             "File with the monitor's token, in place of the environment's HALO_MONITOR_TOKEN")
+      .takes("FILE");
   app.flag("--dry_run", options.dry_run,
            "Print parameters, memory a rank and FLOPs a step of each job, then end");
 }
@@ -140,8 +153,9 @@ class Watch {
     options.rank = world.rank();
     options.size = world.size();
     if (world.log() != nullptr) options.recorder = &world.log()->recorder;
-    keep_ = [&world](const std::filesystem::path& output) { 
-      launch::keep_recent_calls(output, world.rank(), world); };
+    keep_ = [&world](const std::filesystem::path& output) {
+      launch::keep_recent_calls(output, world.rank(), world);
+    };
     options.keep_calls = [this] { keep_calls(); };
     options.then = [this, rank = world.rank()](const ProgressPoint& point) {
       if (drill_ && is_due(rank, point)) drill_->strike();
@@ -166,6 +180,30 @@ class Watch {
   launch::WatchedRank rank_;
 };
 
+/// The page that `--monitor` asks for, and what it shows.
+struct Monitor {
+  Monitor(const Options& options, const Config& config, int ranks)
+      : board(launch::describe_run(config, ranks, HALO_VERSION, steady_seconds())),
+        server(board, launch::parse_monitor_address(options.monitor),
+               launch::read_monitor_token(options.monitor_token_file)) {
+    board.heard(launch::describe_rank(0));
+    std::cout << "monitor: " << server.url() << std::endl;
+  }
+
+  launch::StatusBoard board;
+  launch::MonitorServer server;
+};
+
+/// On rank 0, before anything begins; nothing on others and where it is not asked for.
+std::unique_ptr<Monitor> start_monitor(const Options& options, const Config& config,
+                                       const comm::Communicator& world) {
+  if (world.rank() != 0) return nullptr;
+  HALO_REQUIRE_INPUT(options.monitor_token_file.empty() || !options.monitor.empty(),
+                     "--monitor_token_file: there is no --monitor that it could be for");
+  if (options.monitor.empty()) return nullptr;
+  return std::make_unique<Monitor>(options, config, world.size());
+}
+
 /// Returns the exit code.
 int run(const Options& options, comm::Communicator& world, Watch& watch) {
   if (options.dry_run) {
@@ -178,9 +216,18 @@ int run(const Options& options, comm::Communicator& world, Watch& watch) {
   }
   const Config config = agreed_config(options, world);
   watch.begin(config);
-  return exit_code_of(launch::run_jobs(
-      config, world, stop_requested,
-      {[&watch](const std::string& reason, bool of_peer) { watch.tell(reason, of_peer); }}));
+  const std::unique_ptr<Monitor> monitor = start_monitor(options, config, world);
+  launch::RunListeners listeners;
+  listeners.on_failure = [&watch](const std::string& reason, bool of_peer) {
+    watch.tell(reason, of_peer);
+  };
+  if (monitor) listeners.board = &monitor->board;
+  const auto outcome = launch::run_jobs(config, world, stop_requested, listeners);
+  if (monitor) {
+    monitor->board.ended(steady_seconds());
+    monitor->server.show_end();
+  }
+  return exit_code_of(outcome);
 }
 
 /// Whether, within two seconds, `poll` throws PeerFailed, or mpirun ends this rank, as it does after the first failure.

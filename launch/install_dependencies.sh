@@ -27,8 +27,8 @@ fetch_cudnn_frontend() {
 
 packages=(
   g++ cmake ninja-build pkg-config
-  libgoogle-glog-dev nlohmann-json3-dev libcli11-dev libgtest-dev libgmock-dev
-  protobuf-compiler libprotobuf-dev libboost-dev
+  libboost-dev libgoogle-glog-dev nlohmann-json3-dev libcli11-dev libgtest-dev libgmock-dev
+  protobuf-compiler libprotobuf-dev
   openmpi-bin libopenmpi-dev
   libhdf5-dev zlib1g-dev libzstd-dev libicu-dev libpcre2-dev
   libdnnl-dev libblis-serial-dev

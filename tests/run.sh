@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds the CPU preset and runs the tests.
 #   tests/run.sh          the default set
-#   tests/run.sh --all    also the slow tests, those that need Python packages (installed into build/venv), and whole
-#                         layouts under the thread sanitizer
+#   tests/run.sh --all    also the slow tests, those that need Python packages (installed into build/venv) or Chromium,
+#                         and whole layouts under the thread sanitizer
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,7 +17,7 @@ done
 
 jobs=$(nproc)
 if $all; then
-  launch/install_dependencies.sh python3 python3-venv
+  launch/install_dependencies.sh python3 python3-venv chromium
   [[ -x build/venv/bin/python3 ]] || python3 -m venv build/venv
   build/venv/bin/python3 -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
   PATH=$PWD/build/venv/bin:$PATH

@@ -6,6 +6,7 @@
 #include <iostream>
 #include <set>
 #include <tuple>
+#include <utility>
 
 #include "core/base/clock.h"
 #include "core/base/file.h"
@@ -16,6 +17,7 @@
 #include "launch/jobs/job_runner.h"
 #include "launch/jobs/output_lock.h"
 #include "launch/jobs/run_checks.h"
+#include "launch/monitor/status_board.h"
 #include "launch/program.h"
 #include "launch/scheduler/crew.h"
 
@@ -85,11 +87,30 @@ void warn_of_older_results(const Config& config, const std::vector<int>& order,
   }
 }
 
+MonitoredState monitored(JobState state) {
+  switch (state) {
+    case JobState::kWaiting:
+      return MonitoredState::kWaiting;
+    case JobState::kRunning:
+      return MonitoredState::kRunning;
+    case JobState::kDone:
+      return MonitoredState::kDone;
+    case JobState::kFailed:
+      return MonitoredState::kFailed;
+    case JobState::kSkipped:
+      return MonitoredState::kSkipped;
+  }
+  return MonitoredState::kWaiting;
+}
+
 /// Rank 0's knowledge of the run: the table of its jobs, kept in output/journal.
 class RunRecord {
  public:
-  RunRecord(const Config& config, int ranks)
-      : config_(config), path_(fs::path(config.output()) / "journal"), journal_(path_) {
+  RunRecord(const Config& config, int ranks, StatusBoard* board)
+      : config_(config),
+        path_(fs::path(config.output()) / "journal"),
+        journal_(path_),
+        board_(board) {
     for (const auto& event : journal_.events()) table_.apply(event);
     proto::SchedulerEvent event;
     event.mutable_began()->set_ranks(ranks);
@@ -100,14 +121,16 @@ class RunRecord {
   void enqueue(const std::vector<int>& order, const std::set<std::string>& ended) {
     enqueue_jobs(config_, order, ended, table_,
                  [this](const proto::SchedulerEvent& event) { record(event); });
+    show();
     began_ = unix_seconds();
   }
 
   [[nodiscard]] JobTable& table() { return table_; }
   [[nodiscard]] Journal& journal() { return journal_; }
 
-  /// Says why a job failed, as it happens.
-  void tell(const proto::SchedulerEvent& event) const {
+  /// Shows what has happened, and says why a job failed.
+  void tell(const proto::SchedulerEvent& event) {
+    show();
     if (!event.has_ended() || event.ended().succeeded()) return;
     const JobStatus& status = table_.job(event.ended().name());
     const std::string job = str("job ", status.job.name());
@@ -154,6 +177,17 @@ class RunRecord {
     journal_.append(event);
     table_.apply(event);
   }
+  /// On the monitor's page.
+  void show() {
+    if (board_ == nullptr) return;
+    for (const JobStatus* status : table_.jobs()) {
+      const std::string& name = status->job.name();
+      const auto [known, is_new] = shown_.emplace(name, status->state);
+      if (!is_new && std::exchange(known->second, status->state) == status->state) continue;
+      board_->job_state(name, monitored(status->state), steady_seconds(), status->reason);
+      if (!status->ranks.empty()) board_->job_ranks(name, static_cast<int>(status->ranks.size()));
+    }
+  }
   [[nodiscard]] bool find(const std::string& name) const {
     return std::ranges::any_of(config_.job(),
                                [&](const proto::Job& job) { return job.name() == name; });
@@ -163,6 +197,8 @@ class RunRecord {
   fs::path path_;
   Journal journal_;
   JobTable table_;
+  StatusBoard* board_;
+  std::map<std::string, JobState> shown_;
   double began_ = 0;
 };
 
@@ -173,6 +209,10 @@ DType JobContext::dtype() const { return dtype_of(job.precision()); }
 void JobContext::begin_folder() const {
   fs::create_directories(folder().path());
   write_file_atomically(folder().config(), to_text(job_config(config, index)));
+}
+
+void JobContext::tell(std::int64_t step, const char* phase) const {
+  if (board != nullptr) board->at_work(0, job.name(), step, phase, steady_seconds());
 }
 
 bool JobContext::stop_agreed() const {
@@ -190,8 +230,8 @@ std::map<std::string, Config> stored_configs(const Config& config) {
   return stored;
 }
 
-RunOutcome run_jobs(const Config& config, comm::Communicator& world,
-                    const std::atomic<bool>& stop, const RunListeners& listeners) {
+RunOutcome run_jobs(const Config& config, comm::Communicator& world, const std::atomic<bool>& stop,
+                    const RunListeners& listeners) {
   const std::vector<int> order = job_order(config);
   const std::set<std::string> ended = require_sound(config, order, world);
   const OutputLock lock(config.output(), world);
@@ -202,6 +242,7 @@ RunOutcome run_jobs(const Config& config, comm::Communicator& world,
   const std::unique_ptr<comm::Communicator> between_gpus = device_ranks(config, world, stream);
   JobRunner runner(config, world, between_gpus != nullptr ? *between_gpus : world, stream);
   runner.on_failure = listeners.on_failure;
+  runner.board = listeners.board;
   const auto control = world.split(0, world.rank(), std::string(comm::kControlCommunicator));
 
   CrewOptions options;
@@ -212,7 +253,7 @@ RunOutcome run_jobs(const Config& config, comm::Communicator& world,
   options.stop = &stop;
   auto outcome = RunOutcome::kDone;
   if (world.rank() == 0) {
-    RunRecord record(config, world.size());
+    RunRecord record(config, world.size(), listeners.board);
     record.enqueue(order, ended);
     options.on_event = [&](const proto::SchedulerEvent& event) { record.tell(event); };
     run_first(*control, record.table(), record.journal(), options);

@@ -9,6 +9,8 @@
 
 namespace halo::launch {
 
+class StatusBoard;
+
 enum class RunOutcome : std::uint8_t {
   kDone,
   kStopped,   // a signal stopped it early
@@ -20,6 +22,7 @@ enum class RunOutcome : std::uint8_t {
 struct RunListeners {
   /// A job failed on this rank, by itself or because another rank did; the process goes on.
   std::function<void(const std::string& reason, bool of_peer)> on_failure;
+  StatusBoard* board = nullptr;  // on rank 0 alone
 };
 
 /// Runs a config's jobs on the ranks of `world`, each as soon as what it needs has ended and ranks are free, side by side

@@ -26,6 +26,7 @@
 #include "launch/jobs/trace_file.h"
 #include "launch/jobs/trainer_options.h"
 #include "launch/metrics.h"
+#include "launch/monitor/status_board.h"
 #include "launch/progress.h"
 #include "launch/tensorboard.h"
 
@@ -228,6 +229,7 @@ void TrainJob::open_outputs(std::int64_t first) {
 Next TrainJob::run_step(std::int64_t step, Batches& batches) {
   const double start = steady_seconds();
   did_steps_ = true;
+  context_.tell(step, "step");
   const std::vector<data::MicroBatch> micro_batches = batches.next();
   pass_point({"step", step});
   const train::GuardedStep guarded = guard_.step(trainer_, step, micro_batches);
@@ -250,6 +252,7 @@ Next TrainJob::run_step(std::int64_t step, Batches& batches) {
       (last || (validate_every > 0 && done % validate_every == 0) ||
        (due && train_.checkpoint().keep_best()))) {
     pass_point({"validating"});
+    context_.tell(step, "validation");
     validation = trainer_.validation_loss(batches.validation());
   }
   if (context_.is_first_rank()) record(guarded, step, seconds, validation, traffic);
@@ -259,6 +262,7 @@ Next TrainJob::run_step(std::int64_t step, Batches& batches) {
   }
   if (last || stats.stop || due) {
     pass_point({"saving"});
+    context_.tell(step, "checkpoint");
     if (context_.matmul_tables != nullptr) context_.matmul_tables->save();
     checkpoints_.save(done, validation, last || stats.stop);
   }
@@ -290,6 +294,7 @@ void TrainJob::record(const train::GuardedStep& guarded, std::int64_t step, doub
     tensorboard_->flush();
   }
   progress_->step(m, steady_seconds());
+  if (context_.board != nullptr) context_.board->step_ended(folder_.name(), m, steady_seconds());
 }
 
 void TrainJob::dump_gradients() {

@@ -123,8 +123,7 @@ RankTable::Culprits RankTable::who_holds_up(double now, double silent_after) con
   if (const Culprits failed = who_died_first(); !failed.ranks.empty()) return failed;
   std::vector<int> working, waiting;
   for (const auto& [number, rank] : ranks_)
-    if (!rank.has_ended() && !rank.is_idle())
-      (rank.waits() ? waiting : working).push_back(number);
+    if (!rank.has_ended() && !rank.is_idle()) (rank.waits() ? waiting : working).push_back(number);
   if (!working.empty() && !waiting.empty()) {
     const std::string call = ranks_.at(waiting.front()).beat.waits_for();
     return {working, str("not in the call that others wait for (", call, "): ", names(working))};

@@ -28,7 +28,7 @@ namespace fs = std::filesystem;
 constexpr std::size_t kSecretDigits = 64;  // 256 bits
 constexpr double kLook = 0.2;              // seconds between looks at the run
 constexpr double kToDump = 2;              // for ranks to write down their last calls
-constexpr double kToEnd = 5;              // for a run to end by SIGTERM
+constexpr double kToEnd = 5;               // for a run to end by SIGTERM
 constexpr double kToProbe = 12;            // for a host to answer
 
 class Supervisor {

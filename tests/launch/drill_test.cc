@@ -30,7 +30,8 @@ bool strikes(const std::string& text, const std::vector<ProgressPoint>& points, 
 TEST(DrillTest, StrikesItsRankAtItsStepAndPlace) {
   EXPECT_TRUE(strikes("1:2:throw", {{"step", 1}, {"step", 2}}));
   EXPECT_FALSE(strikes("1:2:throw", {{"step", 1}, {"step", 2}}, /*rank=*/0));
-  EXPECT_TRUE(strikes("1:2:throw:optimizer", {{"optimizer"}, {"step", 2}, {"forward"}, {"optimizer"}}));
+  EXPECT_TRUE(
+      strikes("1:2:throw:optimizer", {{"optimizer"}, {"step", 2}, {"forward"}, {"optimizer"}}));
   EXPECT_FALSE(strikes("1:2:throw:optimizer", {{"step", 2}, {"job_ended"}, {"optimizer"}}))
       << "that is another job's";
 }
@@ -41,8 +42,9 @@ TEST(DrillTest, OutsideOfStepsItCountsHowOftenAPlaceIsPassed) {
 }
 
 TEST(DrillTest, OtherTextsAreBadInput) {
-  for (const char* text : {"", "1", "1:2", "1:2:pinch", "-1:2:throw", "1:-2:throw", "1:2:throw:nowhere",
-                           "1:2:throw:step:never", "1:2:throw:step:always:x", "x:2:throw", "1: 2:throw"})
+  for (const char* text :
+       {"", "1", "1:2", "1:2:pinch", "-1:2:throw", "1:-2:throw", "1:2:throw:nowhere",
+        "1:2:throw:step:never", "1:2:throw:step:always:x", "x:2:throw", "1: 2:throw"})
     EXPECT_THROW(std::ignore = Drill::parse(text), InputError) << text;
   EXPECT_EQ(Drill::parse("3:4:segv:backward:always").kind, Drill::Kind::kSegv);
 }
