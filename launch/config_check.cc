@@ -13,24 +13,7 @@
 namespace halo::launch {
 namespace {
 
-constexpr int kMaxJobs = 1000;
 constexpr std::int64_t kMaxCount = std::int64_t{1} << 40;
-
-bool is_file_name(std::string_view name) {
-  const auto safe = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-           c == '-';
-  };
-  return !name.empty() && name.size() <= 64 && name.front() != '-' &&
-         std::ranges::all_of(name, safe);
-}
-
-int find_job(const Config& config, std::string_view name) {
-  for (int i = 0; i < config.job_size(); ++i) {
-    if (config.job(i).name() == name) return i;
-  }
-  return -1;
-}
 
 /// Fields of one message, checked under the path of that message.
 class Fields {
@@ -282,78 +265,7 @@ void check_export(const proto::Export& export_job, const Fields& at, const Refer
              "\": it must be \"hype A\" with a number A above 1, such as \"hype 500\"");
 }
 
-void check_names(const Config& config) {
-  HALO_REQUIRE_INPUT(config.job_size() > 0, "the config has no job");
-  HALO_REQUIRE_INPUT(config.job_size() <= kMaxJobs,
-                     str(config.job_size(), " jobs are more than ", kMaxJobs));
-  std::set<std::string> names;
-  for (int i = 0; i < config.job_size(); ++i) {
-    const std::string& name = config.job(i).name();
-    HALO_REQUIRE_INPUT(is_file_name(name), str("job[", i, "].name is \"", name.substr(0, 100),
-                                               "\": it must be up to 64 letters, digits, _ and -"));
-    HALO_REQUIRE_INPUT(names.insert(name).second, str("two jobs are named ", name));
-  }
-  for (const proto::Job& job : config.job()) {
-    for (const std::string& need : job.needs()) {
-      const std::string nearest =
-          nearest_name(need, std::vector<std::string>(names.begin(), names.end()));
-      HALO_REQUIRE_INPUT(names.contains(need),
-                         str("job[", job.name(), "].needs: there is no job \"", need, '"',
-                             nearest.empty() ? "" : str("; did you mean \"", nearest, "\"?")));
-    }
-  }
-}
-
-/// A cycle among the jobs that are not `done`: each of them needs another one of them.
-std::string spell_cycle(const Config& config, const std::vector<bool>& done) {
-  int at = static_cast<int>(std::ranges::find(done, false) - done.begin());
-  std::vector<int> trail;
-  while (std::ranges::find(trail, at) == trail.end()) {
-    trail.push_back(at);
-    for (const std::string& need : config.job(at).needs()) {
-      const int next = find_job(config, need);
-      if (done[static_cast<std::size_t>(next)]) continue;
-      at = next;
-      break;
-    }
-  }
-  std::string text;
-  for (auto job = std::ranges::find(trail, at); job != trail.end(); ++job) {
-    text += config.job(*job).name() + " needs ";
-  }
-  return text + config.job(at).name();
-}
-
 }  // namespace
-
-std::string_view referenced_job(std::string_view reference) {
-  return reference.starts_with("job:") ? reference.substr(4) : std::string_view();
-}
-
-std::vector<int> job_order(const Config& config) {
-  check_names(config);
-  const auto jobs = static_cast<std::size_t>(config.job_size());
-  std::vector<std::vector<std::size_t>> needs(jobs);
-  for (std::size_t i = 0; i < jobs; ++i) {
-    for (const std::string& need : config.job(static_cast<int>(i)).needs()) {
-      needs[i].push_back(static_cast<std::size_t>(find_job(config, need)));
-    }
-  }
-  std::vector<int> order;
-  std::vector<bool> done(jobs, false);
-  const auto ready = [&](std::size_t job) {
-    return !done[job] &&
-           std::ranges::all_of(needs[job], [&](std::size_t need) { return done[need]; });
-  };
-  while (order.size() < jobs) {
-    std::size_t next = 0;
-    while (next < jobs && !ready(next)) ++next;
-    HALO_REQUIRE_INPUT(next < jobs, str("jobs wait for each other: ", spell_cycle(config, done)));
-    done[next] = true;
-    order.push_back(static_cast<int>(next));
-  }
-  return order;
-}
 
 void check_resolved(const Config& config) {
   HALO_REQUIRE_INPUT(!config.output().empty(), "output is empty: name a folder");

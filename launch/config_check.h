@@ -1,4 +1,6 @@
 #pragma once
+#include <string_view>
+
 #include "launch/config.h"
 
 namespace halo::launch {
@@ -6,5 +8,8 @@ namespace halo::launch {
 /// Checks the meaning of a config whose defaults are filled in: required fields, ranges, references. Throws InputError
 /// with the field's path, its value and what it may be.
 void check_resolved(const Config& config);
+
+/// Its position in config.job(); -1 when there is none of this name.
+[[nodiscard]] int find_job(const Config& config, std::string_view name);
 
 }  // namespace halo::launch

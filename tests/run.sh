@@ -17,7 +17,9 @@ done
 
 jobs=$(nproc)
 if $all; then
-  launch/install_dependencies.sh python3 python3-venv chromium
+  # A browser, several hosts and a Slurm on this machine.
+  launch/install_dependencies.sh python3 python3-venv chromium iproute2 openssh-client openssh-server \
+    munge slurm-client slurmctld slurmd
   [[ -x build/venv/bin/python3 ]] || python3 -m venv build/venv
   build/venv/bin/python3 -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
   PATH=$PWD/build/venv/bin:$PATH

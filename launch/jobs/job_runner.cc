@@ -94,8 +94,6 @@ proto::JobReport JobRunner::run(const proto::JobOrder& order,
   try {
     report.set_outcome(run_on(*ranks, job, stop_requested));
   } catch (const comm::PeerFailed& failure) {
-    if (std::filesystem::exists(JobFolder(config_.output(), order.job()).path()))
-      keep_recent_calls(config_.output(), world_.rank(), world_);
     report.set_outcome(proto::JobReport::PEER_FAILED);
     report.set_reason(failure.what());
   } catch (const std::exception&) {
@@ -105,11 +103,17 @@ proto::JobReport JobRunner::run(const proto::JobOrder& order,
     report.set_is_bad_input(failure.is_bad_input);
     ranks->abort(failure.reason);  // ends it on its other ranks too
   }
-  if (report.has_reason() && on_failure)
-    on_failure(report.reason(), report.outcome() == proto::JobReport::PEER_FAILED);
+  if (report.has_reason()) note_failure(report);
   pass_point({"idle"});
   stream_.synchronize();  // throws where the GPU is lost to this process
   return report;
+}
+
+/// Calls are of interest once the job has begun.
+void JobRunner::note_failure(const proto::JobReport& report) const {
+  const bool begun = std::filesystem::exists(JobFolder(config_.output(), report.job()).path());
+  if (begun && !report.is_bad_input()) keep_recent_calls(config_.output(), world_.rank(), world_);
+  if (on_failure) on_failure(report.reason(), report.outcome() == proto::JobReport::PEER_FAILED);
 }
 
 }  // namespace halo::launch

@@ -39,6 +39,8 @@ class JobRunner {
   proto::JobReport::Outcome run_on(comm::Communicator& ranks, int job,
                                    const std::function<bool()>& stop_requested);
 
+  void note_failure(const proto::JobReport& report) const;
+
   const Config& config_;
   comm::Communicator& world_;
   comm::Communicator& ranks_;
