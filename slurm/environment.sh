@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the batch scripts: what a run of halo_train wants to know of a cluster. Change it for yours.
 
 # Which network interface NCCL's and Open MPI's bootstrap takes where a host has several, such as ib0 or eth0.
