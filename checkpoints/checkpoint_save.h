@@ -24,6 +24,8 @@ class CheckpointSave {
   /// Rank 0 makes the folder, if there is room for the files of all ranks. `failure` is what went wrong on this rank before,
   /// `bytes` of its file. Collective.
   [[nodiscard]] bool begin(std::int64_t bytes, const std::string& failure = {});
+  /// For publish.
+  void set_retention(const Retention& retention) { retention_ = retention; }
   /// Writes this rank's file, durably, unless `stop` asks to give up.
   void write(std::span<const CheckpointPiece> pieces, const std::stop_token& stop = {});
   /// Whether `write` or `publish` failed on this rank.

@@ -99,6 +99,7 @@ std::optional<SaveResult> CheckpointSaver::next_phase() {
   }
   if (!gathered) return end();
   phase_ = Phase::kPublishing;
+  save_->set_retention(retention_);
   task_.start([this](const std::stop_token& stop) { save_->publish(before_publish_, stop); });
   return std::nullopt;
 }

@@ -37,7 +37,7 @@ class CheckpointSaver {
   [[nodiscard]] SaveResult save(const CheckpointInfo& info, std::span<const CheckpointPiece> pieces,
                                 Stream& stream);
 
-  /// Of what is begun from now on.
+  /// Of what gets its name from now on.
   void set_retention(const Retention& retention) { retention_ = retention; }
   [[nodiscard]] bool under_way() const { return save_ != nullptr; }
   /// What this rank gives to the sum: whether it is still at work, and whether it has failed.

@@ -136,7 +136,6 @@ std::vector<PlannedValues> lay_out(const std::string& path, std::span<const Chec
     for (std::size_t i = 0; i < (moments ? 3u : 1u); ++i) {
       const std::string name = dataset_name(piece.name, count, static_cast<Which>(i));
       planned.push_back(create_dataset(file.get(), properties, name, piece, values[i]));
-      slice.crc[i] = crc32c(planned.back().bytes);
     }
     ++count;
     report.file.slices.push_back(slice);
@@ -218,6 +217,10 @@ RankReport write_rank_file(const std::filesystem::path& path, DType dtype,
   RankReport report;
   const MemoryFile layout;
   const std::vector<PlannedValues> planned = lay_out(layout.path(), stored, report);
+  auto next = planned.begin();
+  for (StoredSlice& slice : report.file.slices)
+    for (std::size_t i = 0; i < (report.tensors[slice.tensor].moments ? 3u : 1u); ++i)
+      slice.crc[i] = crc32c((next++)->bytes);
   const std::int64_t bytes = layout.copy_to(file);
   for (const PlannedValues& values : planned) write_values(file, values, stop);
   file.truncate(bytes);

@@ -57,7 +57,7 @@ function(halo_library name)
 endfunction()
 
 # halo_test(NAME [LABELS cpu|gpu|mpi|threads|slow|cluster ...] [RANKS n... | SHARDS n] SOURCES ... DEPENDS ...)
-# The target tests_LABEL builds all programs of a label.
+# The target tests_LABEL builds all programs of a label; "libraries" is of those that need no program of the project.
 # Each test case runs alone. With SHARDS n processes share the cases out, for cases that share what is costly to make; with
 # RANKS the whole program runs once under `mpirun -np n` for every n, and must hold its own main().
 function(halo_test name)
@@ -71,6 +71,10 @@ function(halo_test name)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE halo_flags ${ARG_DEPENDS} GTest::gtest)
   halo_build_quickly(${name})
+  # What is tested without the programs; building those takes half of the time.
+  if("cpu" IN_LIST ARG_LABELS AND NOT ARG_DEPENDS MATCHES "halo_(jobs|test_runs|test_layouts|test_monitored)")
+    list(APPEND ARG_LABELS libraries)
+  endif()
   foreach(label ${ARG_LABELS})
     if(NOT TARGET tests_${label})
       add_custom_target(tests_${label})

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <set>
 
 #include "core/base/error.h"
@@ -9,6 +10,8 @@ namespace halo::launch {
 namespace {
 
 constexpr int kMaxJobs = 1000;
+/// Beside the jobs' folders.
+constexpr std::array<std::string_view, 3> kTaken{"journal", "log", "products"};
 
 bool is_file_name(std::string_view name) {
   const auto safe = [](char c) {
@@ -28,6 +31,9 @@ void check_names(const Config& config) {
     const std::string& name = config.job(i).name();
     HALO_REQUIRE_INPUT(is_file_name(name), str("job[", i, "].name is \"", name.substr(0, 100),
                                                "\": it must be up to 64 letters, digits, _ and -"));
+    HALO_REQUIRE_INPUT(
+        std::ranges::find(kTaken, name) == kTaken.end(),
+        str("job[", i, "].name is \"", name, "\": the run's folder has that for itself"));
     HALO_REQUIRE_INPUT(names.insert(name).second, str("two jobs are named ", name));
   }
   for (const proto::Job& job : config.job()) {

@@ -114,11 +114,11 @@ int exit_code_of(launch::RunOutcome outcome) {
   return launch::kExitFailure;
 }
 
-/// The numbers of ranks that all training jobs can run on are multiples of it.
+/// The numbers of ranks that all training jobs that take all of them can run on are multiples of it.
 int ranks_multiple(const Config& config) {
   int multiple = 1;
   for (const auto& job : config.job()) {
-    if (!job.has_train()) continue;
+    if (!job.has_train() || job.ranks() > 0) continue;
     const auto& layout = job.layout();
     multiple = std::lcm(multiple, layout.pipeline() * layout.context() * layout.tensor());
   }
@@ -141,11 +141,16 @@ class Watch {
     pass_point({"starting"});
   }
   void fail(const std::exception& error, bool peer_failed) {
-    tell(error.what(), peer_failed);
+    rank_.fail(error.what(), peer_failed);
     if (dynamic_cast<const InputError*>(&error) == nullptr) keep_calls();
   }
-  /// Of a job, after which the process may go on.
-  void tell(const std::string& failure, bool peer_failed) { rank_.fail(failure, peer_failed); }
+  /// Of a job, after which the process goes on: it is why the run fails, if it does.
+  void keep_failure(const std::string& reason, bool of_peer) {
+    if (!job_failure_ || (job_failure_->second && !of_peer)) job_failure_ = {reason, of_peer};
+  }
+  void run_failed() {
+    if (job_failure_) rank_.fail(job_failure_->first, job_failure_->second);
+  }
 
  private:
   launch::WatchedRankOptions options(comm::Communicator& world) {
@@ -175,6 +180,7 @@ class Watch {
   std::mutex mutex_;
   std::filesystem::path output_;
   std::function<void(const std::filesystem::path&)> keep_;
+  std::optional<std::pair<std::string, bool>> job_failure_;  // and whether another rank's
   std::mutex drilling_;
   std::optional<launch::Drill> drill_;
   launch::WatchedRank rank_;
@@ -219,10 +225,11 @@ int run(const Options& options, comm::Communicator& world, Watch& watch) {
   const std::unique_ptr<Monitor> monitor = start_monitor(options, config, world);
   launch::RunListeners listeners;
   listeners.on_failure = [&watch](const std::string& reason, bool of_peer) {
-    watch.tell(reason, of_peer);
+    watch.keep_failure(reason, of_peer);
   };
   if (monitor) listeners.board = &monitor->board;
   const auto outcome = launch::run_jobs(config, world, stop_requested, listeners);
+  if (outcome == launch::RunOutcome::kFailed) watch.run_failed();
   if (monitor) {
     monitor->board.ended(steady_seconds());
     monitor->server.show_end();

@@ -31,7 +31,7 @@ pid=$!
 # A warning ends the wait, with 128 and the number of USR1, and not the run.
 interrupted=$((128 + $(kill -l USR1)))
 code=$interrupted
-while [[ $code -eq $interrupted ]]; do
+for ((waits = 0; waits < 100 && code == interrupted; ++waits)); do
   code=0
   wait "$pid" || code=$?
 done

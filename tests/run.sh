@@ -35,6 +35,11 @@ if $all; then
   cmake --preset tsan >/dev/null
   cmake --build --preset tsan --parallel "$jobs" --target tests_threads_slow
   ctest --test-dir build/tsan --output-on-failure --parallel "$jobs" --no-tests=error --label-regex '^threads_slow$'
+  # The programs on bad input. Open MPI keeps memory until the process ends.
+  cmake --preset asan >/dev/null
+  cmake --build --preset asan --parallel "$jobs" --target bad_input_test
+  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+    ctest --test-dir build/asan --output-on-failure --parallel "$jobs" --no-tests=error --tests-regex BadInput
 else
   ctest --preset cpu --parallel "$jobs"
 fi

@@ -47,7 +47,7 @@ GuardedStep guarded_step(Trainer& trainer, StepGuard& guard, std::int64_t step,
     result.verdict = guard.judge(step, result.stats.loss, result.stats.grad_norm);
     if (result.verdict == Verdict::kAccept) break;
     const std::string what = describe(step, result.stats, trainer.rank_parts());
-    HALO_REQUIRE(result.verdict != Verdict::kFail, str(guard.reason(), ". Last ", what));
+    if (result.verdict == Verdict::kFail) throw GuardFailed(str(guard.reason(), ". Last ", what));
     if (result.verdict == Verdict::kSkip)
       warn(str(what, ", computed twice: the step is skipped, ", guard.state().streak, " in a row"));
     if (result.verdict == Verdict::kRollBack)

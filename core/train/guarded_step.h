@@ -7,6 +7,12 @@
 
 namespace halo::train {
 
+/// The guard says that the job cannot go on; on all ranks alike.
+class GuardFailed : public Error {
+ public:
+  using Error::Error;
+};
+
 struct GuardedStep {
   StepStats stats;  // of the last try
   Verdict verdict =
@@ -15,7 +21,8 @@ struct GuardedStep {
 
 /// One step of a trainer as its guard decides, on the same micro-batches for each try. Collective: all ranks are told the
 /// same numbers and decide the same. `warn` is called on every rank with what is wrong, which names the ranks whose part of
-/// the loss or of the gradients is not finite. Throws Error with the guard's reason where it says kFail.
+/// the loss or of the gradients is not finite. Throws GuardFailed with the guard's
+/// reason where it says kFail.
 [[nodiscard]] GuardedStep guarded_step(Trainer& trainer, StepGuard& guard, std::int64_t step,
                                        std::span<const MicroBatch> batches, bool stop,
                                        const std::function<void(const std::string&)>& warn);

@@ -66,7 +66,9 @@ class StepGuard {
   void roll_back(GuardState then, std::int64_t to);
 
   /// Whether a rollback may come that wants the checkpoints there are: none should be removed now.
-  [[nodiscard]] bool in_trouble() const { return state_.streak > 0 || state_.rolled_back_to >= 0; }
+  [[nodiscard]] bool in_trouble() const {
+    return options_.rollback_after > 0 && (state_.streak > 0 || state_.rolled_back_to >= 0);
+  }
   [[nodiscard]] const GuardState& state() const { return state_; }
 
  private:

@@ -28,13 +28,10 @@ void RankStatus::on_point(const ProgressPoint& point) {
   if (point.name == "collective") return;
   if (point.name == "checkpoint_saved" || point.name == "job_ended")
     state_.set_saved(state_.saved() + 1);
+  if (point.name == "checkpoint_saved") return;  // of an earlier step, while training goes on
   if (!point.job.empty() && state_.job() != point.job) {
     state_.set_job(std::string(point.job));
     state_.clear_step();
-  }
-  if (point.name == "job") {  // the process lives on after a job that failed
-    state_.clear_failure();
-    state_.clear_peer_failed();
   }
   if (point.step >= 0) state_.set_step(point.step);
   if (point.own_seconds >= 0) state_.set_own_seconds(point.own_seconds);

@@ -19,7 +19,7 @@ class RankStatus final : public ProgressListener {
   void on_point(const ProgressPoint& point) override;
   /// What the run's config says of all of it.
   void describe_run(int ranks_multiple, const std::string& log_folder);
-  /// The process is about to end for this reason, or has no job until another begins.
+  /// The process is about to end for this reason.
   void fail(const std::string& reason, bool peer_failed);
 
   /// As of now.

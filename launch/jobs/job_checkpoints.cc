@@ -33,11 +33,19 @@ bool JobCheckpoints::due(std::int64_t steps_done) const {
   return config_.every_steps() > 0 && steps_done % config_.every_steps() == 0;
 }
 
+/// A rollback may want an old one.
+void JobCheckpoints::set_retention() {
+  const bool keeps_all = options_.keeps_all && options_.keeps_all();
+  saver_.set_retention(keeps_all ? checkpoints::Retention() : retention_of(config_));
+}
+
 void JobCheckpoints::advance(const checkpoints::CheckpointSaver::Votes& sums) {
+  set_retention();
   if (const auto result = saver_.advance(sums)) tell(*result);
 }
 
 void JobCheckpoints::wait() {
+  set_retention();
   if (const auto result = saver_.wait()) tell(*result);
 }
 
@@ -64,8 +72,7 @@ void JobCheckpoints::save(std::int64_t steps_done, std::optional<double> validat
       options_.tell(str("checkpoint step ", steps_done, ": waited ",
                         milliseconds(steady_seconds() - begin), " for the one before it"));
   }
-  const bool keeps_all = options_.keeps_all && options_.keeps_all();
-  saver_.set_retention(keeps_all ? checkpoints::Retention() : retention_of(config_));
+  set_retention();
   std::vector<checkpoints::CheckpointPiece> pieces;
   for (const auto& s : optimizer_.counted())
     pieces.push_back({s.parameter->name, s.parameter->global_shape, s.region, s.master, s.m, s.v});

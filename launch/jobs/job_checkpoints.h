@@ -45,6 +45,7 @@ class JobCheckpoints {
       std::int64_t newest_step);
 
  private:
+  void set_retention();
   [[nodiscard]] checkpoints::CheckpointInfo info(std::int64_t steps_done,
                                                  std::optional<double> validation) const;
   void load(checkpoints::CheckpointReader& reader);

@@ -48,7 +48,7 @@ std::int64_t JobGuard::newest_step() const {
   return rolls_back_ ? guard_.rollback().newest : checkpoints::kAnyStep;
 }
 
-/// The first weights stand for a checkpoint of step 0 where there has never been another one. Rank 0 looks.
+/// The first weights stand for a checkpoint of step 0 as long as none that was newer is missed. Rank 0 looks.
 void JobGuard::require_no_checkpoints() const {
   const std::filesystem::path root = context_.folder().checkpoints();
   std::int32_t has_some = checkpoints::holds_checkpoint(root) ? 1 : 0;
@@ -67,7 +67,9 @@ JobGuard::Begin JobGuard::begin(const checkpoints::CheckpointReader* from) {
     guard_.restore(stored_state(from));
     return {done, done};
   }
-  if (from == nullptr) require_no_checkpoints();
+  // The first weights were there until the trouble began, unless an earlier rollback went to a checkpoint: those that are there
+  // now were saved in it.
+  if (from == nullptr && guard_.state().rolled_back_to > 0) require_no_checkpoints();
   rolls_back_ = false;
   guard_.roll_back(stored_state(from), done);
   return {done, guard_.rollback().next};

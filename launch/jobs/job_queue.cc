@@ -67,6 +67,16 @@ std::vector<std::string> models_read(const proto::Job& job) {
 void enqueue_jobs(const Config& config, const std::vector<int>& order,
                   const std::set<std::string>& ended, const JobTable& table,
                   const std::function<void(proto::SchedulerEvent)>& record) {
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    const proto::Job& job = config.job(order[i]);
+    proto::JobAdded now = added(config, job, std::span(order).first(i));
+    now.set_is_done(ended.contains(job.name()));
+    if (!is_news(table, now)) continue;
+    proto::SchedulerEvent event;
+    *event.mutable_added() = now;
+    record(event);
+  }
+  // After those that may need them no more.
   std::set<std::string> names;
   for (const int i : order) names.insert(config.job(i).name());
   std::vector<std::string> gone;
@@ -77,15 +87,6 @@ void enqueue_jobs(const Config& config, const std::vector<int>& order,
     if (table.job(name).state != JobState::kWaiting) continue;  // it needed one that is gone
     proto::SchedulerEvent event;
     event.mutable_withdrawn()->set_name(name);
-    record(event);
-  }
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    const proto::Job& job = config.job(order[i]);
-    proto::JobAdded now = added(config, job, std::span(order).first(i));
-    now.set_is_done(ended.contains(job.name()));
-    if (!is_news(table, now)) continue;
-    proto::SchedulerEvent event;
-    *event.mutable_added() = now;
     record(event);
   }
 }

@@ -174,8 +174,7 @@ class RunRecord {
  private:
   void record(proto::SchedulerEvent event) {
     event.set_time(unix_seconds());
-    journal_.append(event);
-    table_.apply(event);
+    record_event(event, journal_, table_);
   }
   /// On the monitor's page.
   void show() {

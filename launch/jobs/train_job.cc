@@ -105,6 +105,8 @@ class TrainJob {
   void require_own(const checkpoints::CheckpointReader& reader);
   [[nodiscard]] JobCheckpoints::Options checkpoint_options();
   void end_rollback(std::int64_t done, std::int64_t first);
+  void remove_left_out(std::int64_t done, std::int64_t first) const;
+  train::GuardedStep guarded_step(std::int64_t step, std::span<const data::MicroBatch> batches);
   void open_outputs(std::int64_t first);
   Next run_step(std::int64_t step, Batches& batches);
   void record(const train::GuardedStep& guarded, std::int64_t step, double seconds,
@@ -180,6 +182,7 @@ JobCheckpoints::Options TrainJob::checkpoint_options() {
 /// Steps [done, first) are left out, and what was written of them goes; a checkpoint says so.
 void TrainJob::end_rollback(std::int64_t done, std::int64_t first) {
   if (context_.is_first_rank()) {
+    remove_left_out(done, first);
     open_outputs(done);
     progress_->note(str("steps ", done, " to ", first - 1, " are left out: going on with step ",
                         first, " and the weights of ",
@@ -192,14 +195,17 @@ void TrainJob::end_rollback(std::int64_t done, std::int64_t first) {
       left_out.lr = train::lr_at(left_out.step, schedule);
       metrics_->append(left_out);
     }
-    try {
-      checkpoints::remove_folders(folder_.checkpoints(), done, first);
-    } catch (const Error& error) {
-      LOG(WARNING) << "checkpoints of steps that are left out stay: " << error.what();
-    }
   }
-  checkpoints_.save(first, std::nullopt, first == train_.steps());
-  checkpoints_.wait();
+  checkpoints_.save(first, std::nullopt, /*must_save=*/true);
+}
+
+/// Before the metrics are cut: whoever goes on after a crash in between finds steps and weights that belong together.
+void TrainJob::remove_left_out(std::int64_t done, std::int64_t first) const {
+  try {
+    checkpoints::remove_folders(folder_.checkpoints(), done, first);
+  } catch (const Error& error) {
+    LOG(WARNING) << "checkpoints of steps that are left out stay: " << error.what();
+  }
 }
 
 void TrainJob::open_outputs(std::int64_t first) {
@@ -226,17 +232,31 @@ void TrainJob::open_outputs(std::int64_t first) {
   if (first > 0) progress_->note(str("going on after step ", first, " of ", train_.steps()));
 }
 
+/// A checkpoint of before the trouble that is under way is waited for when the job fails or goes back.
+train::GuardedStep TrainJob::guarded_step(std::int64_t step,
+                                          std::span<const data::MicroBatch> batches) {
+  const auto wait = [this] {
+    pass_point({"saving"});
+    checkpoints_.wait();
+  };
+  try {
+    train::GuardedStep done = guard_.step(trainer_, step, batches);
+    if (done.verdict == train::Verdict::kRollBack) wait();
+    return done;
+  } catch (const train::GuardFailed&) {  // on all ranks
+    wait();
+    throw;
+  }
+}
+
 Next TrainJob::run_step(std::int64_t step, Batches& batches) {
   const double start = steady_seconds();
   did_steps_ = true;
   context_.tell(step, "step");
   const std::vector<data::MicroBatch> micro_batches = batches.next();
   pass_point({"step", step});
-  const train::GuardedStep guarded = guard_.step(trainer_, step, micro_batches);
-  if (guarded.verdict == train::Verdict::kRollBack) {
-    checkpoints_.wait();  // for one of before the trouble
-    return Next::kRollBack;
-  }
+  const train::GuardedStep guarded = guarded_step(step, micro_batches);
+  if (guarded.verdict == train::Verdict::kRollBack) return Next::kRollBack;
   const train::StepStats& stats = guarded.stats;
   const double seconds = steady_seconds() - start;
   const auto traffic = trace_.take_traffic();

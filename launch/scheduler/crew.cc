@@ -3,18 +3,55 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <exception>
 #include <limits>
 #include <set>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "core/base/clock.h"
 #include "core/base/error.h"
+#include "core/base/progress_point.h"
 
 namespace halo::launch {
 namespace {
 
-void rest() { std::this_thread::sleep_for(std::chrono::milliseconds(1)); }
+/// Of a rank that has no job; who watches it sees about once a second that it gets on.
+class Rest {
+ public:
+  void operator()() {
+    if (const double now = steady_seconds(); now - told_ > 1) {
+      told_ = now;
+      pass_point({"idle"});
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+
+ private:
+  double told_ = -1;
+};
+
+/// Keeps what goes wrong between the steps of a job: it is not the job's failure, and is thrown on when the job has ended.
+class Between {
+ public:
+  template <class Work>
+  void look(Work&& work) {
+    if (failure_) return;
+    try {
+      work();
+    } catch (...) {
+      failure_ = std::current_exception();
+    }
+  }
+  [[nodiscard]] bool failed() const { return failure_ != nullptr; }
+  void rethrow() const {
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
+ private:
+  std::exception_ptr failure_;
+};
 
 bool asked_to_stop(const CrewOptions& options) { return options.stop != nullptr && *options.stop; }
 
@@ -40,14 +77,17 @@ class Coordinator {
       look_after();
       if (own_.has_job()) {
         const proto::JobOrder order = std::exchange(own_, {});
-        take(0, options_.work(order, [this] {
-          look_after();
-          return stopping_;
-        }));
+        Between between;
+        const proto::JobReport report = options_.work(order, [&] {
+          between.look([this] { look_after(); });
+          return stopping_ || between.failed();
+        });
+        between.rethrow();
+        take(0, report);
       } else if (under_way_.empty() && (stopping_ || waits_for_nothing())) {
         return;
       } else {
-        rest();
+        rest_();
       }
     }
   }
@@ -55,7 +95,7 @@ class Coordinator {
   void dismiss() {
     send_to_others(proto::JobOrder());
     for (Inbox& inbox : in_)
-      while (!has_heard(inbox)) rest();
+      while (!has_heard(inbox)) rest_();
     out_.look_after(/*all=*/true);
   }
 
@@ -78,8 +118,7 @@ class Coordinator {
   }
 
   void record(const proto::SchedulerEvent& event) {
-    journal_.append(event);
-    table_.apply(event);
+    record_event(event, journal_, table_);
     if (options_.on_event) options_.on_event(event);
   }
 
@@ -88,6 +127,7 @@ class Coordinator {
   }
 
   void look_after() {
+    forgive_own_absence();
     int peer = 1;
     for (Inbox& inbox : in_) {
       if (const auto text = inbox.poll()) take(peer, parsed<proto::JobReport>(*text));
@@ -122,8 +162,14 @@ class Coordinator {
     }
   }
 
+  /// While rank 0 did not look, others may have said what it has not read.
+  void forgive_own_absence() {
+    const double now = steady_seconds(), away = now - std::exchange(looked_, now);
+    for (auto& [name, job] : under_way_) job.failed_at += away > 1 ? away : 0;
+  }
+
   void require_nobody_lost() const {
-    const double now = options_.clock();
+    const double now = steady_seconds();
     for (const auto& [name, job] : under_way_) {
       if (now - job.failed_at <= options_.longest_silence) continue;
       throw comm::PeerFailed(
@@ -141,6 +187,7 @@ class Coordinator {
     HALO_REQUIRE(found != under_way_.end() && found->second.silent.erase(rank) == 1,
                  str("rank ", rank, " reports of job ", report.job(), ", which it does not do"));
     Job& job = found->second;
+    acknowledge_failure(rank, report);
     job.stopped = job.stopped || report.outcome() == proto::JobReport::STOPPED;
     note_failure(job, rank, report);
     if (!job.silent.empty()) return;
@@ -155,12 +202,20 @@ class Coordinator {
     under_way_.erase(report.job());
   }
 
+  /// Whoever does not hear of it knows that rank 0 hangs.
+  void acknowledge_failure(int rank, const proto::JobReport& report) {
+    if (rank == 0 || !report.has_reason()) return;
+    proto::JobOrder heard;
+    heard.set_heard(true);
+    out_.send(rank, heard.SerializeAsString());
+  }
+
   /// The first rank's reason that is its own, else the first.
   void note_failure(Job& job, int rank, const proto::JobReport& report) const {
     const bool of_peer = report.outcome() == proto::JobReport::PEER_FAILED;
     if (!of_peer && report.outcome() != proto::JobReport::FAILED) return;
     const bool is_first = std::isinf(job.failed_at);
-    if (is_first) job.failed_at = options_.clock();
+    if (is_first) job.failed_at = steady_seconds();
     if (is_first || (job.reason_is_of_peer && !of_peer)) {
       const bool all_fail_alike = report.is_bad_input() || ranks_.size() == 1;
       job.end.set_reason(all_fail_alike ? report.reason()
@@ -179,6 +234,8 @@ class Coordinator {
   std::map<std::string, Job> under_way_;
   proto::JobOrder own_;
   bool stopping_ = false;
+  double looked_ = steady_seconds();
+  Rest rest_;
 };
 
 /// Any other rank.
@@ -193,13 +250,17 @@ class Member {
       read_order();
       if (order_.has_job()) {
         const proto::JobOrder order = std::exchange(order_, {});
-        report(options_.work(order, [this] {
-          read_order();
-          return stopping_ || asked_to_stop(options_);
-        }));
+        Between between;
+        const proto::JobReport done = options_.work(order, [&] {
+          between.look([this] { read_order(); });
+          return stopping_ || between.failed() || asked_to_stop(options_);
+        });
+        between.rethrow();
+        report(done);
       } else {
         if (asked_to_stop(options_)) tell_of_signal();
-        rest();
+        require_first_alive();
+        rest_();
       }
       out_.look_after();
     }
@@ -213,9 +274,19 @@ class Member {
     if (!text) return;
     order_ = parsed<proto::JobOrder>(*text);
     stopping_ = stopping_ || order_.stop();
-    goes_home_ = !order_.has_job() && !order_.stop();
+    if (order_.heard()) unheard_since_ = std::numeric_limits<double>::infinity();
+    goes_home_ = !order_.has_job() && !order_.stop() && !order_.heard();
   }
-  void report(const proto::JobReport& report) { out_.send(0, report.SerializeAsString()); }
+  void report(const proto::JobReport& report) {
+    out_.send(0, report.SerializeAsString());
+    if (report.has_reason()) unheard_since_ = steady_seconds();
+  }
+  /// Of a job that failed because rank 0 hangs nobody else would know.
+  void require_first_alive() const {
+    if (steady_seconds() - unheard_since_ <= options_.longest_silence) return;
+    throw comm::PeerFailed(
+        0, str("rank 0 has not heard for ", options_.longest_silence, " s that a job failed"));
+  }
   void tell_of_signal() {
     if (std::exchange(told_, true) || stopping_) return;
     proto::JobReport stopped;
@@ -228,6 +299,8 @@ class Member {
   Outbox out_;
   proto::JobOrder order_;
   bool stopping_ = false, told_ = false, goes_home_ = false;
+  double unheard_since_ = std::numeric_limits<double>::infinity();  // a report of a failure
+  Rest rest_;
 };
 
 }  // namespace

@@ -26,8 +26,9 @@ struct CrewOptions {
   const std::atomic<bool>* stop = nullptr;
   /// Rank 0 is told of every event that the journal has.
   std::function<void(const proto::SchedulerEvent&)> on_event;
-  /// Seconds from the first report that a job failed after which its ranks that have not reported are lost.
-  double longest_silence = 600;
+  /// Seconds from the first report that a job failed after which its ranks that have not reported are lost, and after which
+  /// rank 0 is when it has not heard of one.
+  double longest_silence = 1800;
 };
 
 /// Rank 0's part. The table has its jobs already; each event is in the journal before it counts. Throws PeerFailed when a

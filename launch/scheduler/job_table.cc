@@ -15,7 +15,8 @@ bool is_over(JobState state) {
   return state == JobState::kDone || state == JobState::kFailed || state == JobState::kSkipped;
 }
 
-/// The smallest run of neighbouring free ranks that holds `wanted`, else the first free ones; nothing when there are too few.
+/// The end of the smallest run of neighbouring free ranks that holds `wanted`, else the last free ones; nothing when there are
+/// too few. Rank 0, which looks after all jobs, is taken last.
 std::vector<int> ranks_for(const std::vector<bool>& is_free, int wanted) {
   std::vector<int> all;
   int best = -1, best_length = 0, length = 0;
@@ -26,15 +27,15 @@ std::vector<int> ranks_for(const std::vector<bool>& is_free, int wanted) {
       ++length;
       continue;
     }
-    if (length >= wanted && (best < 0 || length < best_length)) {
-      best = rank - length;
+    if (length >= wanted && (best < 0 || length <= best_length)) {
+      best = rank - wanted;
       best_length = length;
     }
     length = 0;
   }
   if (std::ssize(all) < wanted) return {};
   if (best < 0) {
-    all.resize(static_cast<std::size_t>(wanted));
+    all.erase(all.begin(), all.end() - wanted);
     return all;
   }
   std::vector<int> run;
@@ -93,7 +94,7 @@ void JobTable::add(const proto::JobAdded& added, double time) {
   const std::string& name = added.name();
   HALO_REQUIRE_INPUT(!name.empty(), "a job has no name");
   HALO_REQUIRE_INPUT(ranks() > 0, str("job ", name, " is added before a run began"));
-  HALO_REQUIRE_INPUT(added.ranks() >= 0 && added.ranks() <= ranks(),
+  HALO_REQUIRE_INPUT(added.ranks() >= 0 && (added.is_done() || added.ranks() <= ranks()),
                      str("job ", name, ": it needs ", added.ranks(), " ranks of ", ranks()));
   HALO_REQUIRE_INPUT(added.retries() >= 0, str("job ", name, ": ", added.retries(), " retries"));
   const auto require_before = [&](const auto& others, const char* relation) {

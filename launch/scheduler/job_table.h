@@ -48,7 +48,7 @@ class JobTable {
   void apply(const proto::SchedulerEvent& event);
 
   /// The jobs to start now, as events that are not applied yet: by priority, then in the order in which they were added,
-  /// as long as ranks are free. A job gets the smallest run of neighbouring free ranks that is long enough, if there is one.
+  /// as long as ranks are free. A job gets neighbouring free ranks where there are enough, of the smallest such gap the last.
   [[nodiscard]] std::vector<proto::SchedulerEvent> due(double now) const;
   /// When `due` may give something that it does not give now although nothing ends; infinity for never.
   [[nodiscard]] double next_due(double now) const;

@@ -134,4 +134,11 @@ void Journal::append(const proto::SchedulerEvent& event) {
   }
 }
 
+void record_event(const proto::SchedulerEvent& event, Journal& journal, JobTable& table) {
+  JobTable next = table;
+  next.apply(event);
+  journal.append(event);
+  table = std::move(next);
+}
+
 }  // namespace halo::launch

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/base/unique_handle.h"
+#include "launch/scheduler/job_table.h"
 #include "launch/scheduler/scheduler.pb.h"
 
 namespace halo::launch {
@@ -39,5 +40,8 @@ class Journal {
   std::size_t length_ = 0;  // of what is good
   std::vector<proto::SchedulerEvent> events_;
 };
+
+/// Applies an event that the table takes, once it is in the journal: neither has it when the other cannot.
+void record_event(const proto::SchedulerEvent& event, Journal& journal, JobTable& table);
 
 }  // namespace halo::launch

@@ -57,23 +57,25 @@ void Supervision::measure(const proto::Heartbeat& beat, double at) {
   // The first step that is seen was under way already.
   if (pace.since >= 0) {
     const auto steps = static_cast<double>(beat.step() - pace.step);
-    slowest_step_ = std::max(slowest_step_, (at - pace.since) / steps);
+    double& slowest = slowest_step_[beat.job()];
+    slowest = std::max(slowest, (at - pace.since) / steps);
   }
   pace.step = beat.step();
   pace.since = at;
 }
 
-double Supervision::step_limit() const {
+double Supervision::step_limit(const std::string& job) const {
   if (limits_.step_timeout > 0) return limits_.step_timeout;
-  if (slowest_step_ == 0) return std::max(limits_.start_timeout, kShortestStepLimit);
-  return std::max(kShortestStepLimit, 10 * slowest_step_);
+  const auto slowest = slowest_step_.find(job);
+  if (slowest == slowest_step_.end()) return std::max(limits_.start_timeout, kShortestStepLimit);
+  return std::max(kShortestStepLimit, 10 * slowest->second);
 }
 
 /// Jobs other than training pass no points while they work: of them only beats are asked, and calls have deadlines.
 double Supervision::limit_of(const RankTable::Rank& rank) const {
   const std::string& phase = rank.beat.phase();
-  if (is_in_step(phase)) return step_limit();
-  if (phase == "job" || rank.is_idle() || rank.has_ended()) return INFINITY;
+  if (is_in_step(phase)) return step_limit(rank.beat.job());
+  if (phase == "job" || rank.has_ended()) return INFINITY;
   return limits_.phase_timeout;
 }
 
@@ -167,7 +169,7 @@ std::string Supervision::place() const {
 }
 
 Supervision::Next Supervision::ended(const Ending& ending) {
-  if (ending.is_good()) return {};
+  if (ending.is_good() && complaint_.empty()) return {};  // else it saved what it was ended for
   const int code = ending.signal != 0 ? 128 + ending.signal : ending.code;
   if (stops_) {
     const bool never_began = ending.signal != 0 && table_.size() == 0;

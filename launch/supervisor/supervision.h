@@ -12,7 +12,7 @@ struct SupervisionLimits {
   int max_restarts = 10;     // in a row without a checkpoint in between
   double hang_timeout = 30;  // a rank sends no beat
   double step_timeout =
-      0;  // a rank does not get on within a step; 0: ten times the slowest step so far, at least 60
+      0;  // a rank does not get on within a step; 0: ten times the job's slowest step so far, at least 60
   double start_timeout =
       600;  // until every rank has sent a beat, and for a first step without an own step_timeout
   double phase_timeout = 1800;  // a rank does not get on while it starts, loads, saves or validates
@@ -51,8 +51,8 @@ class Supervision {
   [[nodiscard]] Next ended(const Ending& ending);
 
   [[nodiscard]] const RankTable& table() const { return table_; }
-  /// Without progress in a step this long, a rank hangs.
-  [[nodiscard]] double step_limit() const;
+  /// Without progress in a step of a job this long, a rank hangs.
+  [[nodiscard]] double step_limit(const std::string& job) const;
 
  private:
   struct Pace {  // of one rank
@@ -77,8 +77,8 @@ class Supervision {
   RankTable table_;
   double began_ = 0, ticked_ = 0;
   bool stops_ = false;
-  std::string complaint_;  // of this start
-  double slowest_step_ = 0;
+  std::string complaint_;                       // of this start
+  std::map<std::string, double> slowest_step_;  // of each job
   std::map<int, Pace> paces_;
   std::map<int, Slowness> slowness_;
   int failures_ = 0;       // in a row

@@ -47,11 +47,11 @@ class Supervisor {
       if (!next.message.empty()) say(next.message);
       if (!next.restarts) return next.code;
       pause(next.after);
+      if (stop_signals_ == 0) find_gone_hosts();
       if (stop_signals_ > 0) {
         say("stopped as asked; the same command goes on from the last checkpoint");
         return 0;
       }
-      find_gone_hosts();
     }
   }
 

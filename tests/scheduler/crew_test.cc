@@ -35,6 +35,7 @@ class CrewTest : public testing::Test {
       options.clock = steady_seconds;
       options.stop = &stop_[static_cast<std::size_t>(world.rank())];
       options.longest_silence = longest_silence_;
+      options.on_event = on_event_;
       options.work = [&](const proto::JobOrder& order,
                          const std::function<bool()>& stop_requested) {
         return work(world, order, body, stop_requested);
@@ -83,6 +84,7 @@ class CrewTest : public testing::Test {
   test::TemporaryFolder folder_;
   std::array<std::atomic<bool>, 8> stop_{};  // by rank
   double longest_silence_ = 600;
+  std::function<void(const proto::SchedulerEvent&)> on_event_;
   std::mutex mutex_;
   std::map<std::string, int> done_;  // calls of `work`, by job
   std::map<std::string, JobStatus> states_;
@@ -210,6 +212,32 @@ TEST_F(CrewTest, AllStopWhenOneRankIsAsked) {
     EXPECT_EQ(states_["c"].state, JobState::kWaiting);
     stop_[static_cast<std::size_t>(asked)] = false;
   }
+}
+
+/// A full disk under the journal, while rank 0 is at work: the run's failure, not that of the job under way.
+TEST_F(CrewTest, WhatGoesWrongBetweenStepsEndsTheRun) {
+  on_event_ = [](const proto::SchedulerEvent& event) {
+    if (event.has_ended()) throw Error("the disk is full");
+  };
+  std::atomic<bool> begun = false, asked_to_stop = false;
+  const auto body = [&](const std::string& job, Communicator&,
+                        const std::function<bool()>& stop_requested) {
+    if (job == "of rank 0") {
+      begun = true;
+      while (!stop_requested()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      asked_to_stop = true;
+      return Outcome::STOPPED;
+    }
+    while (!begun) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return Outcome::SUCCEEDED;
+  };
+  try {
+    run(2, {added("of rank 1", {.priority = 2}), added("of rank 0", {.priority = 1})}, body);
+    ADD_FAILURE() << "it went on";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("the disk is full"));
+  }
+  EXPECT_TRUE(asked_to_stop);
 }
 
 /// What a rank has that hangs, nobody can know: the run ends, for whoever begins it again.

@@ -58,16 +58,20 @@ TEST(JobTableTest, RanksAreNeighboursWhereTheyCanBe) {
   EXPECT_THAT(start_due(table, 0), ElementsAre("a", "b", "c", "d"));
   table.apply(ended("a", true, 1));
   table.apply(ended("c", true, 1));
-  table.apply(ended("d", true, 1));  // free: 0 1, 4 5 6 7
+  table.apply(ended("d", true, 1));  // b has 4 5; free: 6 7, 0 1 2 3
   table.apply(added("two", {.ranks = 2}, 1));
   table.apply(added("four", {.ranks = 4}, 1));
   const auto due = table.due(1);
   ASSERT_EQ(due.size(), 2U);
-  EXPECT_THAT(ranks_of(due[0]), ElementsAre(0, 1));  // the smallest run that is long enough
-  EXPECT_THAT(ranks_of(due[1]), ElementsAre(4, 5, 6, 7));
+  EXPECT_THAT(ranks_of(due[0]), ElementsAre(6, 7));  // the smallest run that is long enough
+  EXPECT_THAT(ranks_of(due[1]), ElementsAre(0, 1, 2, 3));
   table.apply(added("scattered", {.ranks = 6, .priority = 1}, 1));
   ASSERT_EQ(table.due(1).size(), 1U);
-  EXPECT_THAT(ranks_of(table.due(1)[0]), ElementsAre(0, 1, 4, 5, 6, 7));
+  EXPECT_THAT(ranks_of(table.due(1)[0]), ElementsAre(0, 1, 2, 3, 6, 7));
+  table.apply(started("scattered", {0, 1, 2, 3, 6, 7}, 1));
+  table.apply(ended("scattered", true, 2));
+  table.apply(added("one", {.priority = 2}, 2));
+  EXPECT_THAT(ranks_of(table.due(2)[0]), ElementsAre(7)) << "rank 0 has enough to do";
 }
 
 TEST(JobTableTest, AFailedJobIsTriedAgainLaterAndThenTakesOthersWithIt) {

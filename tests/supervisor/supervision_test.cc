@@ -88,20 +88,33 @@ TEST_F(SupervisionTest, TheRankThatOthersWaitForIsTheCulprit) {
 
 TEST_F(SupervisionTest, AStepMayTakeTenTimesTheSlowestSoFar) {
   begin();
-  EXPECT_EQ(supervision_->step_limit(), 600) << "before any step";
+  EXPECT_EQ(supervision_->step_limit("align"), 600) << "before any step";
   for (int step = 0; step < 4; ++step) {
     supervision_->beat(beat_of(0, step, ++points_), now_);
     now_ += 40;
   }
-  EXPECT_EQ(supervision_->step_limit(), 400);
+  EXPECT_EQ(supervision_->step_limit("align"), 400);
   supervision_->began(now_);
-  EXPECT_EQ(supervision_->step_limit(), 400) << "a restart knows it too";
+  EXPECT_EQ(supervision_->step_limit("align"), 400) << "a restart knows it too";
+}
+
+TEST_F(SupervisionTest, AnotherJobsStepsAreNotMeasuredByTheFirstOnes) {
+  begin();
+  for (int step = 0; step < 100; ++step) supervision_->beat(beat_of(0, step, ++points_), now_ += 1);
+  EXPECT_EQ(supervision_->step_limit("distill"), 600);
+}
+
+/// It was asked to end since it hung, and saved in the end.
+TEST_F(SupervisionTest, AHangThatEndsWellIsStillAHang) {
+  begin({.step_timeout = 5});
+  ASSERT_TRUE(seconds(100, {0, 1, 2}, {3}));
+  EXPECT_TRUE(supervision_->ended({0, 0}).restarts);
 }
 
 TEST_F(SupervisionTest, FastStepsStillHaveAMinute) {
   begin();
   for (int step = 0; step < 100; ++step) supervision_->beat(beat_of(0, step, ++points_), now_ += 1);
-  EXPECT_EQ(supervision_->step_limit(), 60);
+  EXPECT_EQ(supervision_->step_limit("align"), 60);
 }
 
 TEST_F(SupervisionTest, LoadingHasATimeOfItsOwnAndOtherJobsHaveNone) {
