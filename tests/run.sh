@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds the CPU preset and runs the tests.
 #   tests/run.sh          the default set
-#   tests/run.sh --all    also the slow tests, those that need Python packages (installed into build/venv) or Chromium,
-#                         and whole layouts under the thread sanitizer
+#   tests/run.sh --all    also the slow tests, those that need Python packages (installed into build/venv), Chromium,
+#                         several hosts or a Slurm, layouts under the thread sanitizer, and bad input under another
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
