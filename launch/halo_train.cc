@@ -18,10 +18,12 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/progress_point.h"
+#include "launch/bench/job_bench.h"
 #include "launch/config.h"
 #include "launch/health/watched_rank.h"
 #include "launch/jobs/drill.h"
 #include "launch/jobs/dry_run.h"
+#include "launch/jobs/hardware.h"
 #include "launch/jobs/recent_calls.h"
 #include "launch/jobs/run_checks.h"
 #include "launch/jobs/run_jobs.h"
@@ -55,6 +57,9 @@ struct Options {
   std::string device;
   std::string monitor;  // address; empty: none
   std::string monitor_token_file;
+  int bench_steps = 0;  // 0: no bench
+  std::string bench_job;
+  std::string machine;
   bool dry_run = false;
 };
 
@@ -74,6 +79,16 @@ void add_options(launch::Command& app, Options& options) {
   app.option("--monitor_token_file", options.monitor_token_file,
              "File with the monitor's token, in place of the environment's HALO_MONITOR_TOKEN")
       .takes("FILE");
+  app.option("--bench", options.bench_steps,
+             "Measure so many steps of each training job with random weights and tokens, then end: "
+             "nothing is read but "
+             "the models' config.json, and the output stays as it is")
+      .takes("STEPS")
+      .in_range(1, 10000);
+  app.option("--bench_job", options.bench_job, "With --bench: this job alone").takes("JOB");
+  app.option("--machine", options.machine,
+             "With --bench: plan for h100, h200 or a file (halo plan --help) instead of this "
+             "machine as it measures");
   app.flag("--dry_run", options.dry_run,
            "Print parameters, memory a rank and FLOPs a step of each job, then end");
 }
@@ -86,7 +101,9 @@ Config load_config(const Options& options) {
   if (options.device == "auto") config.set_device(launch::proto::AUTO);
   if (options.device == "cpu") config.set_device(launch::proto::CPU);
   if (options.device == "cuda") config.set_device(launch::proto::CUDA);
-  return launch::resolve(config, options.config, launch::stored_configs(config));
+  config = launch::resolve(config, options.config, launch::stored_configs(config));
+  config.set_device(launch::chosen_device(config));
+  return config;
 }
 
 /// What rank 0 makes of the config and of what earlier runs stored, on every rank: files may look different elsewhere for
@@ -221,6 +238,11 @@ int run(const Options& options, comm::Communicator& world, Watch& watch) {
     return 0;
   }
   const Config config = agreed_config(options, world);
+  if (options.bench_steps > 0) {
+    launch::bench_jobs(config, world, {options.bench_steps, options.bench_job, options.machine},
+                       std::cout);
+    return 0;
+  }
   watch.begin(config);
   const std::unique_ptr<Monitor> monitor = start_monitor(options, config, world);
   launch::RunListeners listeners;

@@ -37,8 +37,10 @@ void* CachingAllocator::allocate(std::size_t bytes) {
   const std::size_t size = rounded(bytes);
   if (void* const block = reuse(size)) return block;
   if (void* const block = obtain(size)) return block;
-  trim();
-  if (void* const block = obtain(size)) return block;
+  do {
+    trim();
+    if (void* const block = obtain(size)) return block;
+  } while (on_shortage_ && on_shortage_());
   const std::lock_guard lock(mutex_);
   in_use_ -= size;
   throw Error(str("out of memory: ", bytes, " bytes wanted with ", in_use_, " in use"));
@@ -71,16 +73,49 @@ std::size_t CachingAllocator::peak_bytes() const {
 
 std::size_t CachingAllocator::available_bytes() const {
   const std::lock_guard lock(mutex_);
-  std::size_t cached = 0;
-  for (const auto& [size, blocks] : free_) cached += size * blocks.size();
+  const std::size_t cached = total(free_);
   const std::size_t more = more_bytes(), within = limit_ > in_use_ ? limit_ - in_use_ : 0;
   return std::min(within,
                   more > std::numeric_limits<std::size_t>::max() - cached ? more : more + cached);
 }
 
+std::size_t CachingAllocator::total(const FreeBlocks& blocks) {
+  std::size_t bytes = 0;
+  for (const auto& [size, of_size] : blocks) bytes += size * of_size.size();
+  return bytes;
+}
+
 void CachingAllocator::reset_peak() {
   const std::lock_guard lock(mutex_);
   peak_ = in_use_;
+}
+
+CachingAllocator::Arena::Arena(std::shared_ptr<CachingAllocator> allocator)
+    : allocator_(std::move(allocator)) {
+  allocator_->trim();
+  const std::lock_guard lock(allocator_->mutex_);
+  blocks_.swap(allocator_->free_);
+  in_use_ = allocator_->in_use_;
+}
+
+void CachingAllocator::Arena::close() {
+  const std::lock_guard lock(allocator_->mutex_);
+  HALO_REQUIRE(allocator_->in_use_ == in_use_,
+               "memory that was allocated while work was recorded is still in use");
+  blocks_.swap(allocator_->free_);
+  open_ = false;
+  bytes_ = total(blocks_);
+  allocator_->in_use_ += bytes_;
+  allocator_->peak_ = std::max(allocator_->peak_, allocator_->in_use_);
+}
+
+CachingAllocator::Arena::~Arena() {
+  const std::lock_guard lock(allocator_->mutex_);
+  for (auto& [size, blocks] : blocks_) {
+    auto& free = allocator_->free_[size];
+    free.insert(free.end(), blocks.begin(), blocks.end());
+  }
+  allocator_->in_use_ -= bytes_;
 }
 
 void* CpuAllocator::obtain(std::size_t bytes) {

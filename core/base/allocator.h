@@ -1,9 +1,12 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <map>
+#include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 namespace halo {
@@ -30,6 +33,8 @@ class Allocator {
   }
   /// Bytes in use that available_bytes counts up to; nothing is refused for it.
   virtual void set_limit(std::size_t /*bytes*/) {}
+  /// Called when the device has no more, before allocate throws: says whether it released something. Empty: nothing is.
+  virtual void on_shortage(std::function<bool()> /*release*/) {}
 };
 
 /// Memory that is given back at the end of a scope.
@@ -52,6 +57,29 @@ class AllocatorBlock {
 /// work that used it is still queued.
 class CachingAllocator : public Allocator {
  public:
+  using FreeBlocks = std::map<std::size_t, std::vector<void*>>;  // by rounded size
+
+  /// Memory that work recorded once uses each time it runs. From its making until close() every block that is allocated
+  /// is of the arena: it comes from the device, or was released since. One at a time.
+  class Arena {
+   public:
+    explicit Arena(std::shared_ptr<CachingAllocator> allocator);
+    Arena(const Arena&) = delete;
+    Arena& operator=(const Arena&) = delete;
+    /// Gives the blocks to everybody: nothing that uses them may be queued any more.
+    ~Arena();
+    /// Ends the recording; the arena's blocks count as in use as long as it lives. Throws Error when something that was
+    /// allocated since the beginning has not been released: it would be written over each time.
+    void close();
+
+   private:
+    std::shared_ptr<CachingAllocator> allocator_;
+    FreeBlocks blocks_;   // until close() the others', then the arena's own
+    std::size_t in_use_;  // at the beginning
+    std::size_t bytes_ = 0;
+    bool open_ = true;
+  };
+
   [[nodiscard]] void* allocate(std::size_t bytes) override;
   void release(void* memory, std::size_t bytes) noexcept override;
   [[nodiscard]] std::size_t bytes_in_use() const override;
@@ -59,6 +87,7 @@ class CachingAllocator : public Allocator {
   void reset_peak() override;
   [[nodiscard]] std::size_t available_bytes() const override;
   void set_limit(std::size_t bytes) override { limit_ = bytes; }
+  void on_shortage(std::function<bool()> release) override { on_shortage_ = std::move(release); }
 
  protected:
   /// A block of the device's memory; null when there is none.
@@ -73,9 +102,11 @@ class CachingAllocator : public Allocator {
 
  private:
   [[nodiscard]] void* reuse(std::size_t size);
+  [[nodiscard]] static std::size_t total(const FreeBlocks& blocks);
 
   mutable std::mutex mutex_;
-  std::map<std::size_t, std::vector<void*>> free_;  // by rounded size
+  FreeBlocks free_;
+  std::function<bool()> on_shortage_;
   std::size_t limit_ = std::numeric_limits<std::size_t>::max();
   std::size_t in_use_ = 0;
   std::size_t peak_ = 0;

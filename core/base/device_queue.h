@@ -20,6 +20,17 @@ class DeviceMark {
   [[nodiscard]] virtual double seconds_since(const DeviceMark& earlier) const = 0;
 };
 
+/// Work of a queue that was recorded once and is queued again as a whole: one call of the host, however many kernels. It reads
+/// and writes the same memory each time.
+class DeviceGraph {
+ public:
+  DeviceGraph() = default;
+  DeviceGraph(const DeviceGraph&) = delete;
+  DeviceGraph& operator=(const DeviceGraph&) = delete;
+  virtual ~DeviceGraph() = default;  // waits for what is queued of it
+  virtual void launch() = 0;
+};
+
 /// Work of one GPU in order: what Stream needs of it, so that nothing else knows of CUDA. A failure of work that is already
 /// queued is thrown as Error by a later call.
 class DeviceQueue {
@@ -40,6 +51,10 @@ class DeviceQueue {
   virtual void copy(const TensorView& to, const TensorView& from) = 0;
   virtual void fill_zero(const TensorView& to) = 0;  // dense
   [[nodiscard]] virtual std::unique_ptr<DeviceMark> mark() = 0;
+  /// What `work` queues here, recorded instead of queued. The graph keeps the memory that work took from the queue's
+  /// allocator, all of which must be released by its end. Throws Error, with nothing queued, when it is not, and when work
+  /// waits for the queue, copies from or to the host, or throws.
+  [[nodiscard]] virtual std::unique_ptr<DeviceGraph> record(const std::function<void()>& work) = 0;
   /// What the kernels' bodies need: a cudaStream_t.
   [[nodiscard]] virtual void* native() const = 0;
   /// The GPU's number in this process.

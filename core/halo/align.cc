@@ -44,7 +44,7 @@ void AlignStage::validation_forward(const data::MicroBatch& batch, int chunk, Te
 
 void AlignStage::run(const data::MicroBatch& batch, int chunk, Tensor& x, double gradient_scale,
                      bool train, const TensorView& sum) {
-  const train::LocalBatch local = cutter_(batch);
+  const train::LocalBatch& local = cutter_(batch);
   const model::Sequence sequence = cutter_.sequence(local, rope_);
   const model::Transformer& teacher = teacher_[static_cast<std::size_t>(chunk)];
   if (teacher.is_first()) {

@@ -29,6 +29,8 @@ class AlignStage final : public train::Stage {
   int chunks() const override { return static_cast<int>(teacher_.size()); }
   double token_scale() const override;
   Shape activation_shape(const data::MicroBatch& batch) const override;
+  void hold(std::span<const data::MicroBatch> batches) override { cutter_.hold(batches); }
+  void let_go() override { cutter_.let_go(); }
   void set_hooks(const model::LayerHooks* hooks) override { hooks_ = hooks; }
   void forward(const data::MicroBatch& batch, int chunk, Tensor& x, double gradient_scale,
                TensorView sum) override;

@@ -12,7 +12,7 @@ DistillStage::DistillStage(const Chunks& teacher, const Chunks& student,
       stream_(stream) {}
 
 void DistillStage::teacher_forward(const data::MicroBatch& batch, int chunk, Tensor& x) {
-  const train::LocalBatch local = student_.cut(batch);
+  const train::LocalBatch& local = student_.cut(batch);
   const model::Transformer& teacher = teacher_[static_cast<std::size_t>(chunk)];
   x = teacher.infer(local.ids, std::move(x), student_.sequence_of(local), stream_);
   if (teacher.is_last()) teacher_hidden_[batch.index] = std::move(x);
@@ -31,7 +31,7 @@ void DistillStage::loss(const train::LocalBatch& batch, int index, const Tensor&
 
 void DistillStage::forward(const data::MicroBatch& batch, int chunk, Tensor& x,
                            double gradient_scale, TensorView sum) {
-  const train::LocalBatch local = student_.cut(batch);
+  const train::LocalBatch& local = student_.cut(batch);
   student_.forward(local, batch.index, chunk, x);
   if (!student_.chunk(chunk).is_last()) return;
   const Tensor h = std::move(x);
@@ -50,7 +50,7 @@ void DistillStage::backward(const data::MicroBatch& batch, int chunk, Tensor& d)
 
 void DistillStage::validation_forward(const data::MicroBatch& batch, int chunk, Tensor& x,
                                       TensorView sum) {
-  const train::LocalBatch local = student_.cut(batch);
+  const train::LocalBatch& local = student_.cut(batch);
   student_.infer(local, chunk, x);
   if (!student_.chunk(chunk).is_last()) return;
   const Tensor h = std::move(x);

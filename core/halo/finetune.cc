@@ -26,7 +26,7 @@ void FinetuneStage::loss(const train::LocalBatch& batch, const Tensor& h, const 
 
 void FinetuneStage::forward(const data::MicroBatch& batch, int chunk, Tensor& x,
                             double gradient_scale, TensorView sum) {
-  const train::LocalBatch local = student_.cut(batch);
+  const train::LocalBatch& local = student_.cut(batch);
   student_.forward(local, batch.index, chunk, x);
   if (!student_.chunk(chunk).is_last()) return;
   const Tensor h = std::move(x);
@@ -45,7 +45,7 @@ void FinetuneStage::backward(const data::MicroBatch& batch, int chunk, Tensor& d
 
 void FinetuneStage::validation_forward(const data::MicroBatch& batch, int chunk, Tensor& x,
                                        TensorView sum) {
-  const train::LocalBatch local = student_.cut(batch);
+  const train::LocalBatch& local = student_.cut(batch);
   student_.infer(local, chunk, x);
   if (!student_.chunk(chunk).is_last()) return;
   const Tensor h = std::move(x);

@@ -29,6 +29,8 @@ class FinetuneStage final : public train::Stage {
   void forward(const data::MicroBatch& batch, int chunk, Tensor& x, double gradient_scale,
                TensorView sum) override;
   void backward(const data::MicroBatch& batch, int chunk, Tensor& d) override;
+  void hold(std::span<const data::MicroBatch> batches) override { student_.hold(batches); }
+  void let_go() override { student_.let_go(); }
   void set_hooks(const model::LayerHooks* hooks) override { student_.set_hooks(hooks); }
   void validation_forward(const data::MicroBatch& batch, int chunk, Tensor& x,
                           TensorView sum) override;

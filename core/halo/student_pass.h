@@ -29,7 +29,12 @@ class StudentPass {
   }
   [[nodiscard]] const model::ModelConfig& config() const { return student_.front().config(); }
   [[nodiscard]] const model::ModelAxes& axes() const { return student_.front().axes(); }
-  [[nodiscard]] train::LocalBatch cut(const data::MicroBatch& batch) { return cutter_(batch); }
+  /// What this rank sees of a micro-batch; hold and let_go as train::BatchCutter's.
+  [[nodiscard]] const train::LocalBatch& cut(const data::MicroBatch& batch) {
+    return cutter_(batch);
+  }
+  void hold(std::span<const data::MicroBatch> batches) { cutter_.hold(batches); }
+  void let_go() { cutter_.let_go(); }
   /// Positions and document masks of what the rank holds. Valid as long as `batch`.
   [[nodiscard]] model::Sequence sequence_of(const train::LocalBatch& batch) {
     return cutter_.sequence(batch, rope_);

@@ -191,6 +191,11 @@ void ParameterSet::settle_gradients(Stream& stream) const {
   for (const Parameter& p : parameters_) settle_gradient(p, stream);
 }
 
+void ParameterSet::mark_gradients_settled() const {
+  for (const Parameter& p : parameters_)
+    if (p.grad_is_clear != nullptr) *p.grad_is_clear = false;
+}
+
 void ParameterSet::transpose_matrices(Stream& stream) {
   HALO_REQUIRE(!trained(), "the matrices of a set that is trained stay as they are");
   if (stream.device() == Device::kCuda) return;  // whose library reads both orders alike

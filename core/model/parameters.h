@@ -127,6 +127,8 @@ class ParameterSet {
   void clear_gradients() const;
   /// Settles what nothing has been added to. Call before reading flat_gradients after clear_gradients.
   void settle_gradients(Stream& stream) const;
+  /// Says that every gradient holds what it counts as: after work that wrote them without being called.
+  void mark_gradients_settled() const;
   /// Lays out the matrices of a frozen set as forward products read them fastest: transposed in memory, under views of
   /// the same shape. Not the embedding, whose rows are looked up. Once a set, after its weights have been loaded.
   void transpose_matrices(Stream& stream);

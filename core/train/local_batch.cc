@@ -7,13 +7,24 @@ namespace {
 
 using parallel::SequenceCut;
 
+/// Dense memory of `shape`, that of `to` where it has it already.
+void make(Tensor& to, const Shape& shape, DType dtype, Stream& stream) {
+  if (to.empty() || to.view().shape != shape) to = Tensor(stream, shape, dtype);
+}
+
+template <class T>
+void bring(Tensor& to, const Shape& shape, std::vector<T>& values, Stream& stream) {
+  const TensorView from = view(values.data(), shape);
+  make(to, shape, from.dtype, stream);
+  copy(to, from, stream);
+}
+
 /// Shapes alone, for the meta device.
-LocalBatch without_tokens(LocalBatch local, bool padded, Stream& stream) {
+void without_tokens(LocalBatch& local, bool padded, Stream& stream) {
   const Shape flat{local.T * local.B};
-  local.ids = Tensor(stream, flat, DType::kInt32);
-  local.labels = Tensor(stream, flat, DType::kInt32);
-  if (padded) local.counted = Tensor(stream, flat, DType::kUint8);
-  return local;
+  make(local.ids, flat, DType::kInt32, stream);
+  make(local.labels, flat, DType::kInt32, stream);
+  if (padded) make(local.counted, flat, DType::kUint8, stream);
 }
 
 }  // namespace
@@ -24,19 +35,20 @@ std::int64_t padded_tokens(std::int64_t T, const model::ModelAxes& axes) {
   return (T + multiple - 1) / multiple * multiple;
 }
 
-LocalBatch BatchCutter::operator()(const data::MicroBatch& batch) {
+void BatchCutter::cut(const data::MicroBatch& batch, LocalBatch& local) {
   auto& cut = cuts_[batch.T];
   if (cut == nullptr) {
     cut = std::make_shared<SequenceCut>(padded_tokens(batch.T, *axes_), axes_->context->size(),
                                         SequenceCut::Kind::kZigzag);
   }
   const std::int64_t B = batch.B;
-  LocalBatch local;
   local.cut = cut;
   local.T = cut->tokens_per_rank();
   local.B = B;
-  if (stream_->device() == Device::kMeta)
-    return without_tokens(std::move(local), cut->tokens() > batch.T, *stream_);
+  const bool padded = cut->tokens() > batch.T;
+  if (batch.document_start.empty()) local.document_start.reset();
+  if (!padded) local.counted.reset();
+  if (stream_->device() == Device::kMeta) return without_tokens(local, padded, *stream_);
   const std::vector<std::int32_t> labels = data::next_token_labels(batch);
   std::vector<std::int32_t> ids, own_labels, document_start;
   std::vector<std::uint8_t> counted;
@@ -58,13 +70,22 @@ LocalBatch BatchCutter::operator()(const data::MicroBatch& batch) {
     counted.resize(ids.size(), 0);
   }
   const Shape flat{std::ssize(ids)};
-  local.ids = Tensor::copy_of(*stream_, view(ids.data(), flat));
-  local.labels = Tensor::copy_of(*stream_, view(own_labels.data(), flat));
-  if (!document_start.empty())
-    local.document_start = Tensor::copy_of(*stream_, view(document_start.data(), {local.T, B}));
-  if (cut->tokens() > batch.T)
-    local.counted = Tensor::copy_of(*stream_, view(counted.data(), flat));
-  return local;
+  bring(local.ids, flat, ids, *stream_);
+  bring(local.labels, flat, own_labels, *stream_);
+  if (!document_start.empty()) bring(local.document_start, {local.T, B}, document_start, *stream_);
+  if (padded) bring(local.counted, flat, counted, *stream_);
+}
+
+const LocalBatch& BatchCutter::operator()(const data::MicroBatch& batch) {
+  if (holds_) return held_.at(batch.index);
+  cut(batch, loose_);
+  return loose_;
+}
+
+void BatchCutter::hold(std::span<const data::MicroBatch> batches) {
+  for (const data::MicroBatch& batch : batches)
+    if (batch.B > 0) cut(batch, held_[batch.index]);
+  holds_ = true;
 }
 
 model::Sequence BatchCutter::sequence(const LocalBatch& batch, model::RopeTables& rope) const {

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "core/model/model_axes.h"
@@ -23,19 +24,30 @@ struct LocalBatch {
   Tensor counted;         // (T * B) uint8: 0 for padding; empty without padding
 };
 
-/// Cuts micro-batches, and remembers the cuts.
+/// Cuts micro-batches and brings them to the device.
 class BatchCutter {
  public:
   BatchCutter(const model::ModelAxes& axes, Stream& stream) : axes_(&axes), stream_(&stream) {}
 
-  [[nodiscard]] LocalBatch operator()(const data::MicroBatch& batch);
+  /// Valid until the next call for a micro-batch that is not held.
+  [[nodiscard]] const LocalBatch& operator()(const data::MicroBatch& batch);
+  /// Brings the micro-batches of a step to the device, those of the last step's shapes to the same places; until let_go
+  /// they are found there by their index.
+  void hold(std::span<const data::MicroBatch> batches);
+  void let_go() { holds_ = false; }
   /// What the layers need to know of it. Valid as long as `batch`, and until `rope` makes another.
   [[nodiscard]] model::Sequence sequence(const LocalBatch& batch, model::RopeTables& rope) const;
 
  private:
+  /// `local` becomes what this rank sees of `batch`, in the memory that it has where shapes are equal.
+  void cut(const data::MicroBatch& batch, LocalBatch& local);
+
   const model::ModelAxes* axes_;
   Stream* stream_;
   std::map<std::int64_t, std::shared_ptr<const parallel::SequenceCut>> cuts_;  // by length
+  LocalBatch loose_;
+  std::map<int, LocalBatch> held_;  // by index
+  bool holds_ = false;
 };
 
 /// Tokens that a sequence of T is padded to on these axes.

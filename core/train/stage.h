@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "core/model/layer_hooks.h"
@@ -36,6 +37,11 @@ class Stage {
 
   /// To be called around the layers that are trained; null: nothing is. Must outlive the passes.
   virtual void set_hooks(const model::LayerHooks*) {}
+
+  /// Brings the tokens of a step's micro-batches to the device at once, to where the last step's were if shapes are equal.
+  /// Until let_go the passes take them from there.
+  virtual void hold(std::span<const MicroBatch>) {}
+  virtual void let_go() {}
 
   // Each works on one of this rank's chunks of layers for one micro-batch, which may be empty (B = 0) and is then skipped
   // by the caller. `x` are activations (activation_shape), or their gradient: what the chunk before, or after, has given

@@ -8,6 +8,24 @@
 
 namespace halo::train {
 
+namespace {
+
+/// The tokens of a step on the device, for a scope.
+class HeldTokens {
+ public:
+  HeldTokens(Stage& stage, std::span<const MicroBatch> batches) : stage_(stage) {
+    stage.hold(batches);
+  }
+  HeldTokens(const HeldTokens&) = delete;
+  HeldTokens& operator=(const HeldTokens&) = delete;
+  ~HeldTokens() { stage_.let_go(); }
+
+ private:
+  Stage& stage_;
+};
+
+}  // namespace
+
 Trainer::Trainer(Stage& stage, const parallel::DeviceMesh& mesh, const TrainerOptions& options,
                  Stream& stream)
     : stage_(stage),
@@ -26,6 +44,16 @@ Trainer::Trainer(Stage& stage, const parallel::DeviceMesh& mesh, const TrainerOp
     if (completes_gradients_ && options_.overlap) optimizer_.layer_done(layer);
   };
   stage.set_hooks(&hooks_);
+  if (!may_record()) return;
+  options_.overlap = false;  // there is nothing to overlap with
+  recorded_.emplace(stream);
+}
+
+/// A rank alone, or ranks that only meet between passes.
+bool Trainer::may_record() const {
+  const int ranks = mesh_.world().size();
+  return options_.record_passes && stream_.device() == Device::kCuda &&
+         (ranks == 1 || (ranks == mesh_.comm(parallel::Axis::kData).size() && !options_.overlap));
 }
 
 /// Every rank but those of the data axis sees the same tokens. On the meta device there are none, and one is as good.
@@ -109,14 +137,29 @@ void Trainer::run(std::span<const MicroBatch> batches, Pass pass, double gradien
   links_.finish();
 }
 
+void Trainer::training_passes(std::span<const MicroBatch> batches, double gradient_scale) {
+  const HeldTokens held(stage_, batches);
+  optimizer_.zero_gradients();
+  if (!recorded_ || (trace_ != nullptr && trace_->recording()))
+    return run(batches, Pass::kTraining, gradient_scale);
+  PassKey key{gradient_scale, {}};
+  for (const MicroBatch& batch : batches)
+    key.batches.push_back({batch.T, batch.B, batch.document_start.empty() ? 0 : 1});
+  recorded_->run(key, [&] {
+    optimizer_.zero_gradients();
+    run(batches, Pass::kTraining, gradient_scale);
+    stage_.trained().settle_gradients(stream_);
+  });
+  stage_.trained().mark_gradients_settled();
+}
+
 StepStats Trainer::compute(std::int64_t step, std::span<const MicroBatch> batches, bool stop) {
   StepStats stats;
   stats.tokens = global_tokens(batches);
   stats.lr = lr_at(step, options_.schedule);
   HALO_REQUIRE(stats.tokens > 0, str("step ", step, " has no token that counts in the loss"));
-  optimizer_.zero_gradients();
   fill_zero(sums_, stream_);
-  run(batches, Pass::kTraining, stage_.token_scale() / static_cast<double>(stats.tokens));
+  training_passes(batches, stage_.token_scale() / static_cast<double>(stats.tokens));
   {
     const TracedWork traced(trace_, "reduce gradients");
     optimizer_.reduce_gradients();

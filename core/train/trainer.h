@@ -1,9 +1,11 @@
 #pragma once
 #include <array>
 #include <functional>
+#include <optional>
 #include <span>
 
 #include "core/train/optimizer.h"
+#include "core/train/recorded_pass.h"
 #include "core/train/schedule.h"
 #include "core/train/stage.h"
 #include "core/train/trace.h"
@@ -18,6 +20,7 @@ struct TrainerOptions {
   double grad_clip = 1.0;  // largest global gradient norm; 0: none
   bool overlap =
       true;  // sums gradients during backward and gathers weights during the next forward pass
+  bool record_passes = false;  // on a GPU, where nothing is communicated during a pass
 };
 
 struct StepStats {
@@ -70,6 +73,9 @@ class Trainer {
 
  private:
   enum class Pass : std::uint8_t { kTraining, kValidation };
+  [[nodiscard]] bool may_record() const;
+  /// Every micro-batch's passes that gradients are made of.
+  void training_passes(std::span<const MicroBatch> batches, double gradient_scale);
   /// This rank's part of the pipeline; its share of the sum of the loss is the first of sums_.
   void run(std::span<const MicroBatch> batches, Pass pass, double gradient_scale);
   void act(const parallel::PipelineAction& action, const MicroBatch& batch, Pass pass,
@@ -87,6 +93,7 @@ class Trainer {
   const parallel::DeviceMesh& mesh_;
   TrainerOptions options_;
   ShardedAdamW optimizer_;
+  std::optional<RecordedPass> recorded_;
   parallel::PipelineLinks links_;
   parallel::PipelineLinks::Pace pace_ = parallel::PipelineLinks::Pace::kNeverWaits;
   Stream& stream_;

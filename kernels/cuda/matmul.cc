@@ -3,6 +3,7 @@
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <array>
 #include <compare>
 #include <map>
@@ -39,7 +40,9 @@ using Preference = LtHandle<cublasLtMatmulPreference_t, cublasLtMatmulPreference
 
 constexpr std::size_t kWorkspace = std::size_t{64} << 20;  // bytes
 constexpr int kCandidates = 32;                            // algorithms that are timed
-constexpr int kTimings = 4;                                // of each, the first to warm up
+constexpr std::size_t kFinalists = 4;                      // of them that are timed by turns
+constexpr int kRounds = 3;                                 // of these turns
+constexpr double kFinal = 0.01;                            // seconds of a turn
 
 /// One matrix as the library sees it: column after column, which is this project's row after row transposed.
 struct Operand {
@@ -93,6 +96,11 @@ struct Plan {
   Operation operation;
   Layout a, b, c;
   cublasLtMatmulAlgo_t algorithm{};
+};
+
+struct Timed {
+  double seconds = 0;
+  const cublasLtMatmulAlgo_t* algorithm = nullptr;
 };
 
 /// What one stream keeps for its products.
@@ -245,7 +253,8 @@ class Products {
     return algorithms;
   }
 
-  /// Times them on the operands at hand, into memory of its own.
+  /// Times them on the operands at hand, into memory of its own: each by itself, then the fastest by turns, many calls in
+  /// a row, which a GPU that reaches its power limit runs at another pace.
   [[nodiscard]] cublasLtMatmulAlgo_t fastest(const Plan& plan,
                                              const std::vector<cublasLtMatmulAlgo_t>& algorithms,
                                              const Key& key, const TensorView& a,
@@ -255,21 +264,26 @@ class Products {
     const std::size_t element = key.c.dtype == CUDA_R_32F ? sizeof(float) : sizeof(std::uint16_t);
     const AllocatorBlock scratch(*allocator_, elements * element);
     const float beta = key.adds ? 1.0F : 0.0F;
-    const cublasLtMatmulAlgo_t* best = nullptr;
-    double least = 0;
+    const auto run = [&](const cublasLtMatmulAlgo_t& algorithm, int calls) {
+      return time([&] {
+               for (int i = 0; i < calls; ++i)
+                 multiply(plan, algorithm, 1.0F, a.data, b.data, beta, scratch.begin(),
+                          scratch.begin());
+             }) /
+             calls;
+    };
+    std::vector<Timed> timed;
     for (const cublasLtMatmulAlgo_t& algorithm : algorithms) {
-      double shortest = 0;
-      for (int i = 0; i < kTimings; ++i) {
-        const double seconds = time([&] {
-          multiply(plan, algorithm, 1.0F, a.data, b.data, beta, scratch.begin(), scratch.begin());
-        });
-        if (i == 1 || (i > 1 && seconds < shortest)) shortest = seconds;
-      }
-      if (best != nullptr && shortest >= least) continue;
-      best = &algorithm;
-      least = shortest;
+      static_cast<void>(run(algorithm, 1));
+      timed.push_back({std::min(run(algorithm, 1), run(algorithm, 1)), &algorithm});
     }
-    return *best;
+    std::ranges::stable_sort(timed, {}, &Timed::seconds);
+    timed.resize(std::min<std::size_t>(timed.size(), kFinalists));
+    const int calls = static_cast<int>(std::clamp(kFinal / timed.front().seconds, 2.0, 64.0));
+    for (Timed& finalist : timed) finalist.seconds = 0;
+    for (int round = 0; round < kRounds; ++round)
+      for (Timed& finalist : timed) finalist.seconds += run(*finalist.algorithm, calls);
+    return *std::ranges::min_element(timed, {}, &Timed::seconds)->algorithm;
   }
 
   /// Seconds of the GPU's clock.

@@ -6,13 +6,13 @@
 #include <chrono>
 #include <map>
 
-#include "core/base/rng.h"
 #include "core/base/text.h"
 #include "core/halo/align.h"
 #include "core/halo/distill.h"
 #include "core/halo/finetune.h"
 #include "core/halo/transfer.h"
 #include "core/train/trainer.h"
+#include "launch/bench/random_weights.h"
 #include "parallel/comm/local_communicator.h"
 #include "parallel/comm/staged_communicator.h"
 
@@ -56,36 +56,10 @@ struct Bench {
   std::unique_ptr<train::Stage> stage;
 };
 
-constexpr std::int64_t kBlock = std::int64_t{1} << 22;
-
-/// A block of the values that models start from; billions of different ones would take a minute to draw.
-Tensor normal_block(DType dtype, Stream& stream) {
-  const Tensor on_host(stream.host(), {kBlock}, dtype);
-  const CounterRng rng(0, "bench weights");
-  dispatch_float(dtype, [&](auto zero) {
-    auto* const x = on_host.view().as<decltype(zero)>();
-    for (std::int64_t i = 0; i < kBlock; ++i)
-      x[i] = decltype(zero)(static_cast<float>(0.02 * rng.normal(static_cast<std::uint64_t>(i))));
-  });
-  return Tensor::copy_of(stream, on_host);
-}
-
-/// Matrices hold the block again and again, vectors what they start from.
 std::unique_ptr<ParameterSet> random_weights(const std::vector<model::ParameterSpec>& specs,
                                              DType dtype, ParameterSet::Use use, Stream& stream) {
   auto set = std::make_unique<ParameterSet>(stream, specs, dtype, use);
-  const Tensor block = normal_block(dtype, stream);
-  for (const model::Parameter& p : set->all()) {
-    if (p.weight.rank() != 2) {
-      model::initialize(p, 0);
-      continue;
-    }
-    const TensorView flat = p.weight.reshape({p.weight.size()});
-    for (std::int64_t begin = 0; begin < flat.size(); begin += kBlock) {
-      const std::int64_t end = std::min(begin + kBlock, flat.size());
-      copy(flat.slice(0, begin, end), block.view().slice(0, 0, end - begin), stream);
-    }
-  }
+  fill_random(*set, stream);
   return set;
 }
 
@@ -130,11 +104,8 @@ data::MicroBatch random_batch(const StepBenchOptions& o, std::int64_t V) {
   data::MicroBatch batch;
   batch.T = o.T;
   batch.B = o.B;
-  const CounterRng rng(0, "bench tokens");
-  for (std::int64_t i = 0; i < o.T * o.B; ++i) {
-    batch.tokens.push_back(static_cast<std::int32_t>(
-        rng.below(static_cast<std::uint64_t>(V), static_cast<std::uint64_t>(i))));
-  }
+  batch.tokens.resize(static_cast<std::size_t>(o.T * o.B));
+  fill_random(batch.tokens, V, "bench tokens");
   return batch;
 }
 
@@ -162,7 +133,9 @@ StepMeasurement measure_step(const BenchModel& model, const StepBenchOptions& op
   const auto self = comm::make_self_communicator("bench");
   comm::StagedCommunicator staged(*self, stream);
   const parallel::DeviceMesh mesh(staged, {});
-  train::Trainer trainer(*bench.stage, mesh, {}, stream);
+  train::TrainerOptions training;
+  training.record_passes = options.cuda_graphs;
+  train::Trainer trainer(*bench.stage, mesh, training, stream);
   const std::vector<data::MicroBatch> batches{random_batch(options, model.teacher.vocab_size)};
   stream.allocator()->reset_peak();
   std::vector<double> ms;

@@ -28,6 +28,7 @@ struct Options {
   std::string sum_order = "fixed";
   std::string precision;  // empty: FP32 on a processor, BF16 on a GPU
   bool recompute = false;
+  bool no_cuda_graphs = false;
 };
 
 Stream bench_stream(const Options& options) {
@@ -66,6 +67,7 @@ void run_step(const Options& options) {
     step.T = stage == "finetune" ? options.finetune_length : options.sequence_length;
     step.steps = options.steps;
     step.recompute = options.recompute;
+    step.cuda_graphs = !options.no_cuda_graphs;
     const StepMeasurement m = measure_step(model, step, stream);
     std::cout << std::fixed << std::left << std::setw(26) << m.name << std::right
               << std::setprecision(0) << std::setw(8) << m.tokens_per_s << " tokens/s"
@@ -184,6 +186,8 @@ void add_bench(Command& program) {
       .shows_default();
   step.flag("--recompute", options->recompute,
             "Compute each layer's activations again in the backward pass");
+  step.flag("--no_cuda_graphs", options->no_cuda_graphs,
+            "On a GPU, queue a step's passes call by call");
   step.does([options] { run_step(*options); });
 }
 

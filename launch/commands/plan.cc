@@ -6,6 +6,7 @@
 #include "launch/commands/commands.h"
 #include "launch/config.h"
 #include "launch/plan/layout_plan.h"
+#include "launch/plan/measure_machine.h"
 
 namespace halo::launch {
 namespace {

@@ -92,4 +92,11 @@ std::vector<int> Architectures::kept(const proto::Train& train, int layers) cons
   return method::uniform_layers(layers, keep > 0 ? keep : method::default_keep(layers));
 }
 
+TrainedModels::TrainedModels(const Config& config, const proto::Train& train)
+    : taught(train.stage() == proto::ALIGN || train.stage() == proto::DISTILL) {
+  const Architectures architectures(config);
+  if (taught) teacher = architectures.of(train.teacher());
+  student = architectures.student(train);
+}
+
 }  // namespace halo::launch

@@ -40,4 +40,15 @@ class Architectures {
   const Config& config_;
 };
 
+/// The architectures that a training job works with.
+struct TrainedModels {
+  TrainedModels(const Config& config, const proto::Train& train);
+  [[nodiscard]] const model::ModelConfig* teacher_or_null() const {
+    return taught ? &teacher : nullptr;
+  }
+
+  bool taught;  // by a teacher
+  model::ModelConfig teacher, student;
+};
+
 }  // namespace halo::launch

@@ -51,9 +51,7 @@ data::BatchReader training_reader(const JobContext& context) {
   sampling.seed = context.seed();
   sampling.weights.assign(data.weight().begin(), data.weight().end());
   data::LoaderOptions options;
-  options.plan = plan_of(train.batch().sequences(),
-                         micro_sequences(train.batch(), context.mesh.degree(parallel::Axis::kData)),
-                         data.sequence_length(), context.mesh);
+  options.plan = batch_plan(train, context.mesh);
   options.first_sample = data.first_sample();
   options.document_masks = data.document_masks();
   return {sources, make_sampler(sources, sampling), options};
@@ -65,6 +63,25 @@ std::int64_t micro_sequences(const proto::Batch& batch, int data_ranks) {
   if (batch.micro_sequences() > 0) return batch.micro_sequences();
   const std::int64_t a_rank = (batch.sequences() + data_ranks - 1) / data_ranks;
   return std::clamp<std::int64_t>(a_rank, 1, 4);
+}
+
+data::BatchPlan batch_plan(const proto::Train& train, const parallel::DeviceMesh& mesh) {
+  return plan_of(train.batch().sequences(),
+                 micro_sequences(train.batch(), mesh.degree(parallel::Axis::kData)),
+                 train.data().sequence_length(), mesh);
+}
+
+std::vector<data::MicroBatch> empty_batches(const data::BatchPlan& plan, int most) {
+  const int all = plan.micro_batches();
+  std::vector<data::MicroBatch> batches;
+  for (int i = 0; i < (most > 0 ? std::min(most, all) : all); ++i) {
+    data::MicroBatch batch;
+    batch.index = i;
+    batch.T = plan.length;
+    batch.B = plan.lanes(i);
+    batches.push_back(std::move(batch));
+  }
+  return batches;
 }
 
 Batches::Batches(const JobContext& context, std::int64_t vocab_size, std::int64_t first_step) {

@@ -43,6 +43,13 @@ void require_sequences(const std::string& file, std::int64_t held, std::int64_t 
 /// After held_out_batches, which has checked the files.
 void require_vocabulary(const std::vector<std::string>& tokens, std::int64_t vocab_size);
 
+/// Of a training job, on this rank of a mesh.
+[[nodiscard]] data::BatchPlan batch_plan(const proto::Train& train,
+                                         const parallel::DeviceMesh& mesh);
+/// The first `most` micro-batches of a step, or with 0 all, without tokens.
+[[nodiscard]] std::vector<data::MicroBatch> empty_batches(const data::BatchPlan& plan,
+                                                          int most = 0);
+
 /// What a micro-batch holds at most, from the config: its own number, or up to 4 sequences.
 [[nodiscard]] std::int64_t micro_sequences(const proto::Batch& batch, int data_ranks);
 

@@ -108,6 +108,13 @@ double peak_flops(const JobContext& context) {
   return flops;
 }
 
+proto::Device chosen_device(const Config& config) {
+  if (config.device() != proto::AUTO) return config.device();
+  const bool wide = std::ranges::any_of(
+      config.job(), [](const proto::Job& job) { return job.precision() == proto::FP64; });
+  return cuda_device_count() > 0 && !wide ? proto::CUDA : proto::CPU;
+}
+
 int threads_of_rank(const Config& config, comm::Communicator& world) {
   struct Rank {
     std::int64_t host;

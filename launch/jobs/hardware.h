@@ -11,6 +11,8 @@ namespace halo::launch {
 /// every rank at once, as is that of a GPU that is not known (launch/jobs/device_peaks.h). Collective.
 [[nodiscard]] double peak_flops(const JobContext& context);
 
+/// The config's device; for AUTO, CUDA where this build and this host have it and no job asks for FP64, else CPU.
+[[nodiscard]] proto::Device chosen_device(const Config& config);
 /// The threads of this rank: the config's number, or this host's cores shared among its ranks. Collective.
 [[nodiscard]] int threads_of_rank(const Config& config, comm::Communicator& world);
 /// What this rank computes on: its threads, or one of this host's GPUs, which its ranks take in turn. Collective.

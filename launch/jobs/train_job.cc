@@ -15,6 +15,7 @@
 #include "core/base/text.h"
 #include "launch/jobs/batches.h"
 #include "launch/jobs/collect_gradients.h"
+#include "launch/jobs/drill.h"
 #include "launch/jobs/hardware.h"
 #include "launch/jobs/job_checkpoints.h"
 #include "launch/jobs/job_context.h"
@@ -44,6 +45,14 @@ double own_seconds(double seconds, const std::map<std::string, train::AxisTraffi
   return std::max(seconds, 0.0);
 }
 
+/// A drill waits inside of passes, which a recorded one does not come by.
+train::TrainerOptions training_options(const JobContext& context) {
+  train::TrainerOptions options = trainer_options(context.job);
+  options.record_passes =
+      context.config.cuda_graphs() && !Drill::from_environment(context.world().size());
+  return options;
+}
+
 /// One training job on this rank, from its newest checkpoint or from the start.
 class TrainJob {
  public:
@@ -53,7 +62,7 @@ class TrainJob {
         train_(context.job.train()),
         folder_(context.folder()),
         prepared_((pass_point({"loading", -1, context.job.name()}), prepare_stage(context))),
-        trainer_(*prepared_.stage, context.mesh, trainer_options(context.job), context.stream),
+        trainer_(*prepared_.stage, context.mesh, training_options(context), context.stream),
         peak_flops_(peak_flops(context)),
         checkpoints_(context, trainer_.optimizer(), checkpoint_options()) {
     context.stream.allocator()->reset_peak();  // neither loading nor measuring is the steps'

@@ -2,20 +2,12 @@
 
 #include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <filesystem>
-#include <limits>
 
 #include "core/base/file.h"
-#include "core/base/tensor.h"
-#include "kernels/gates.h"
-#include "kernels/matmul.h"
-#include "kernels/softmax_attention.h"
-#include "parallel/comm/local_communicator.h"
 
 namespace halo::launch {
 namespace {
@@ -66,59 +58,6 @@ proto::Machine parse_machine(const std::string& text, const std::string& name) {
   return machine;
 }
 
-/// Seconds of the fastest of some runs.
-template <class Work>
-double fastest(Work&& work) {
-  using Clock = std::chrono::steady_clock;
-  double best = std::numeric_limits<double>::infinity();
-  for (int i = 0; i < 5; ++i) {
-    const auto begin = Clock::now();
-    work();
-    best = std::min(best, std::chrono::duration<double>(Clock::now() - begin).count());
-  }
-  return best;
-}
-
-double matmul_rate(Stream& stream) {
-  constexpr std::int64_t n = 1024;
-  const Tensor a = Tensor::zeros(stream, {n, n}, DType::kFloat32);
-  const Tensor b = Tensor::zeros(stream, {n, n}, DType::kFloat32);
-  const Tensor c(stream, {n, n}, DType::kFloat32);
-  const double seconds = fastest([&] { kernels::matmul(c, a, b, {}, stream); });
-  return 2.0 * n * n * n / seconds;
-}
-
-double attention_rate(Stream& stream) {
-  constexpr std::int64_t T = 1024, H = 8, K = 64;
-  const Tensor q = Tensor::zeros(stream, {T, 1, H, K}, DType::kFloat32);
-  const Tensor o(stream, {T, 1, H, K}, DType::kFloat32), lse(stream, {T, 1, H}, DType::kFloat32);
-  const double seconds =
-      fastest([&] { kernels::softmax_attention(o, lse, q, q, q, 0.125, {}, stream); });
-  return 4.0 * H * K * (T * (T + 1) / 2.0) / seconds;
-}
-
-double memory_rate(Stream& stream) {
-  constexpr std::int64_t n = std::int64_t{16} << 20;
-  const Tensor a = Tensor::zeros(stream, {n}, DType::kFloat32);
-  const Tensor b = Tensor::zeros(stream, {n}, DType::kFloat32);
-  const Tensor c = Tensor::zeros(stream, {n}, DType::kFloat32);
-  const double seconds = fastest([&] { kernels::add(c, a, b, stream); });
-  return 3.0 * n * 4 / seconds;
-}
-
-/// Seconds in which two ranks send each other `n` bytes.
-double exchange_seconds(std::int64_t n) {
-  double seconds = 0;
-  comm::run_ranks(2, [&](comm::Communicator& ranks) {
-    std::vector<std::uint8_t> out(static_cast<std::size_t>(n)), in(out.size());
-    const int peer = 1 - ranks.rank();
-    const comm::Message send{peer, view(out.data(), {n})}, receive{peer, view(in.data(), {n})};
-    const double each = fastest([&] { ranks.exchange({&send, 1}, {&receive, 1}).wait(); });
-    if (ranks.rank() == 0) seconds = each;
-  });
-  return seconds;
-}
-
 }  // namespace
 
 proto::Machine read_machine(const std::string& name_or_file) {
@@ -129,26 +68,6 @@ proto::Machine read_machine(const std::string& name_or_file) {
       str("machine ", name_or_file,
           " is neither h100, h200 nor a file; `halo plan --measure FILE` writes one"));
   return parse_machine(read_file(name_or_file), name_or_file);
-}
-
-proto::Machine measure_machine(int threads) {
-  Stream stream(threads);
-  proto::Machine machine;
-  machine.set_name("measured");
-  machine.set_ranks_per_node(1 << 20);
-  machine.set_memory_gib(static_cast<double>(sysconf(_SC_PHYS_PAGES)) *
-                         static_cast<double>(sysconf(_SC_PAGE_SIZE)) / (1 << 30));
-  machine.set_matmul_tflops(matmul_rate(stream) / 1e12);
-  machine.set_attention_tflops(attention_rate(stream) / 1e12);
-  machine.set_memory_gbytes_per_s(memory_rate(stream) / 1e9);
-  machine.set_kernel_us(1);
-  constexpr std::int64_t kLong = std::int64_t{16} << 20;
-  const double latency = exchange_seconds(1);
-  machine.mutable_node()->set_latency_us(latency * 1e6);
-  machine.mutable_node()->set_gbytes_per_s(static_cast<double>(kLong) /
-                                           std::max(1e-9, exchange_seconds(kLong) - latency) / 1e9);
-  *machine.mutable_network() = machine.node();
-  return machine;
 }
 
 double seconds_of(const proto::Machine& machine, const KernelWork& work) {

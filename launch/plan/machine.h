@@ -10,10 +10,6 @@ namespace halo::launch {
 /// A description by the name of a preset ("h100", "h200") or from a file in the text format of machine.proto. Throws
 /// InputError for what is neither, or lacks a number.
 [[nodiscard]] proto::Machine read_machine(const std::string& name_or_file);
-/// Measures this machine with `threads` threads a rank, in a few seconds: products, attention and additions in float32,
-/// messages between two ranks that are threads.
-[[nodiscard]] proto::Machine measure_machine(int threads);
-
 /// Seconds of a kernel: that of its arithmetic or of its memory, whichever is longer.
 [[nodiscard]] double seconds_of(const proto::Machine& machine, const KernelWork& work);
 /// Seconds of a call of ranks of which neighbours are `stride` ranks apart in the world.

@@ -66,46 +66,6 @@ class RankClock final : public comm::CallClock {
   std::vector<comm::Call> calls_;
 };
 
-/// The architectures of a training job.
-struct JobModels {
-  bool taught;
-  model::ModelConfig teacher, student;
-
-  JobModels(const Config& config, const proto::Train& train)
-      : taught(train.stage() == proto::ALIGN || train.stage() == proto::DISTILL) {
-    const Architectures architectures(config);
-    if (taught) teacher = architectures.of(train.teacher());
-    student = architectures.student(train);
-  }
-  [[nodiscard]] const model::ModelConfig* teacher_or_null() const {
-    return taught ? &teacher : nullptr;
-  }
-};
-
-data::BatchPlan batch_plan(const proto::Train& train, const parallel::DeviceMesh& mesh) {
-  data::BatchPlan plan;
-  plan.sequences = train.batch().sequences();
-  plan.data_ranks = mesh.degree(Axis::kData);
-  plan.data_rank = mesh.coordinate(Axis::kData);
-  plan.micro_sequences = micro_sequences(train.batch(), plan.data_ranks);
-  plan.length = train.data().sequence_length();
-  return plan;
-}
-
-/// The first `most` micro-batches of a step, or all; they have no tokens.
-std::vector<data::MicroBatch> micro_batches(const data::BatchPlan& plan, int most) {
-  const int all = plan.micro_batches();
-  std::vector<data::MicroBatch> batches;
-  for (int i = 0; i < (most > 0 ? std::min(most, all) : all); ++i) {
-    data::MicroBatch batch;
-    batch.index = i;
-    batch.T = plan.length;
-    batch.B = plan.lanes(i);
-    batches.push_back(std::move(batch));
-  }
-  return batches;
-}
-
 /// Whether checkpoints are due while training goes on from a copy.
 bool copies_state(const proto::Train& train) {
   const std::int64_t every = train.checkpoint().every_steps();
@@ -196,7 +156,7 @@ RankPlan plan_rank(const Config& config, const proto::Job& job, int rank,
                    const parallel::Layout& layout, const proto::Machine& machine,
                    const RankPlanOptions& options) {
   const proto::Train& train = job.train();
-  const JobModels models(config, train);
+  const TrainedModels models(config, train);
 
   RankClock clock(machine, layout);
   Stream stream([&clock](const KernelWork& work) { clock.compute(work); });
@@ -217,7 +177,7 @@ RankPlan plan_rank(const Config& config, const proto::Job& job, int rank,
   if (copies_state(train)) plan.snapshot = state_bytes(trainer.optimizer());
 
   const data::BatchPlan step = batch_plan(train, mesh);
-  const std::vector<data::MicroBatch> batches = micro_batches(step, options.most_micro_batches);
+  const std::vector<data::MicroBatch> batches = empty_batches(step, options.most_micro_batches);
   plan.pipeline.stages = layout.pipeline;
   plan.pipeline.chunks = prepared.stage->chunks();
   plan.pipeline.micro_batches = step.micro_batches();
@@ -240,7 +200,7 @@ RankPlan plan_rank(const Config& config, const proto::Job& job, int rank,
 
 std::string layers_of_rank(const Config& config, const proto::Job& job, int rank,
                            const parallel::Layout& layout) {
-  const JobModels models(config, job.train());
+  const TrainedModels models(config, job.train());
   RankClock clock({}, layout);
   comm::MetaCommunicator world("world", rank, layout.ranks(), clock);
   const parallel::DeviceMesh mesh(world, layout);

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "core/base/file.h"
+#include "core/train/recorded_pass.h"
 #include "launch/metrics.h"
 #include "tests/runs/golden_case.h"
 #include "tests/runs/resume_case.h"
@@ -24,7 +25,8 @@ class CudaGoldenTest : public testing::Test {
   using Steps = std::vector<launch::StepMetrics>;
 
   static std::map<std::string, Steps> run_stages(const CudaRun& run, const TestFolder& folder,
-                                                 const std::string& output) {
+                                                 const std::string& output,
+                                                 bool cuda_graphs = true) {
     const GoldenCase golden(run.name, folder.path());
     std::vector<std::string> arguments{"--config", golden.config().string(),
                                        "--output", (folder / output).string(),
@@ -32,8 +34,10 @@ class CudaGoldenTest : public testing::Test {
                                        "--set",    "precision=" + run.precision};
     for (const std::string& field : run.layout)
       arguments.insert(arguments.end(), {"--set", "layout." + field});
+    if (!cuda_graphs) arguments.insert(arguments.end(), {"--set", "cuda_graphs=false"});
     const ProgramResult result = run_program(train_command(run.ranks, arguments));
     EXPECT_EQ(result.exit_code, 0) << result.output;
+    EXPECT_EQ(result.output.find("not recorded"), std::string::npos) << result.output;
     std::map<std::string, Steps> stages;
     for (const char* job : {"align", "distill", "finetune"})
       stages[job] = launch::read_metrics(folder / (output + "/" + job + "/metrics.jsonl"));
@@ -73,14 +77,16 @@ TEST_F(CudaGoldenTest, RanksThatShareTheGpu) {
   expect_oracle({"tied", "BF16", 4, {"pipeline=2", "tensor=2"}});
 }
 
+/// One with passes recorded as CUDA graphs, one without.
 TEST_F(CudaGoldenTest, TwoRunsGiveTheSameBits) {
   const TestFolder folder;
   for (const char* precision : {"FP32", "BF16"}) {
     const CudaRun run{"tied", precision, 0, {}};
     auto first = run_stages(run, folder, str("a", precision));
-    auto second = run_stages(run, folder, str("b", precision));
+    auto second = run_stages(run, folder, str("b", precision), /*cuda_graphs=*/false);
     for (auto& [job, steps] : first) {
       ASSERT_EQ(steps.size(), second[job].size());
+      ASSERT_GT(steps.size(), static_cast<std::size_t>(train::RecordedPass::kUnrecorded)) << job;
       for (std::size_t i = 0; i < steps.size(); ++i) {
         EXPECT_EQ(steps[i].loss, second[job][i].loss) << precision << ' ' << job << ' ' << i;
         EXPECT_EQ(steps[i].grad_norm, second[job][i].grad_norm) << job << ' ' << i;

@@ -36,7 +36,7 @@ void check(std::int64_t T, std::int64_t B, int ranks, bool documents) {
     const model::ModelAxes axes{parallel::TensorAxis(*self), &world};
     Stream stream(1);
     BatchCutter cutter(axes, stream);
-    const LocalBatch local = cutter(batch);
+    const LocalBatch& local = cutter(batch);
     const std::lock_guard lock(mutex);
     EXPECT_EQ(local.cut->tokens(), padded_tokens(T, axes));
     EXPECT_EQ(local.ids.view().size(), local.T * B);

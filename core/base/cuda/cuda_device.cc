@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstring>
+#include <exception>
 
 #include "core/base/cuda/check.h"
 #include "core/base/cuda/event.h"
@@ -129,6 +130,35 @@ class Staging {
   std::size_t half_ = 0, used_ = 0;
 };
 
+struct GraphTraits {
+  using Raw = cudaGraph_t;
+  static constexpr Raw kNull = nullptr;
+  static void close(Raw graph) noexcept { static_cast<void>(cudaGraphDestroy(graph)); }
+};
+
+struct GraphExecTraits {
+  using Raw = cudaGraphExec_t;
+  static constexpr Raw kNull = nullptr;
+  static void close(Raw graph) noexcept { static_cast<void>(cudaGraphExecDestroy(graph)); }
+};
+
+class CudaGraph final : public DeviceGraph {
+ public:
+  CudaGraph(cudaGraph_t graph, cudaStream_t stream, std::unique_ptr<CachingAllocator::Arena> memory)
+      : memory_(std::move(memory)), stream_(stream) {
+    cudaGraphExec_t exec = nullptr;
+    HALO_CUDA_CHECK(cudaGraphInstantiate(&exec, graph, 0));
+    exec_ = UniqueHandle<GraphExecTraits>(exec);
+  }
+  ~CudaGraph() override { static_cast<void>(cudaStreamSynchronize(stream_)); }
+  void launch() override { HALO_CUDA_CHECK(cudaGraphLaunch(exec_.get(), stream_)); }
+
+ private:
+  std::unique_ptr<CachingAllocator::Arena> memory_;
+  cudaStream_t stream_;
+  UniqueHandle<GraphExecTraits> exec_;
+};
+
 class CudaQueue final : public DeviceQueue {
  public:
   explicit CudaQueue(int device) : device_(device) {
@@ -143,15 +173,20 @@ class CudaQueue final : public DeviceQueue {
   }
 
   [[nodiscard]] std::shared_ptr<Allocator> make_allocator() override {
-    return std::make_shared<CudaAllocator>(device_);
+    auto made = std::make_shared<CudaAllocator>(device_);
+    allocator_ = made;
+    return made;
   }
   void synchronize() override {
+    HALO_REQUIRE(!recording_, "work that waits for the GPU cannot be recorded");
     if (watcher()) return watched([this] { return cudaStreamQuery(stream_.get()); });
     HALO_CUDA_CHECK(cudaStreamSynchronize(stream_.get()));
   }
 
   void copy(const TensorView& to, const TensorView& from) override {
     if (to.size() == 0) return;
+    HALO_REQUIRE(!recording_ || to.device == from.device,
+                 "copies from and to the host cannot be recorded");
     if (to.contiguous() && from.contiguous()) {
       const bool up = to.device == Device::kCuda && from.device == Device::kCpu;
       if (up && to.bytes() <= Staging::kLargest)
@@ -174,6 +209,31 @@ class CudaQueue final : public DeviceQueue {
   [[nodiscard]] std::unique_ptr<DeviceMark> mark() override {
     return std::make_unique<CudaMark>(stream_.get());
   }
+  [[nodiscard]] std::unique_ptr<DeviceGraph> record(const std::function<void()>& work) override {
+    const std::shared_ptr<CachingAllocator> allocator = allocator_.lock();
+    HALO_REQUIRE(allocator != nullptr && !recording_, "one recording of a queue at a time");
+    auto memory = std::make_unique<CachingAllocator::Arena>(allocator);
+    // Relaxed: the allocator may ask for memory meanwhile.
+    HALO_CUDA_CHECK(cudaStreamBeginCapture(stream_.get(), cudaStreamCaptureModeRelaxed));
+    recording_ = true;
+    std::exception_ptr failure;
+    try {
+      work();
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    recording_ = false;
+    cudaGraph_t raw = nullptr;
+    const cudaError_t status = cudaStreamEndCapture(stream_.get(), &raw);
+    const UniqueHandle<GraphTraits> graph(raw);
+    if (failure != nullptr) {
+      static_cast<void>(cudaGetLastError());  // what the failure left
+      std::rethrow_exception(failure);
+    }
+    HALO_CUDA_CHECK(status);
+    memory->close();
+    return std::make_unique<CudaGraph>(graph.get(), stream_.get(), std::move(memory));
+  }
   [[nodiscard]] void* native() const override { return stream_.get(); }
   [[nodiscard]] int device() const override { return device_; }
 
@@ -192,6 +252,8 @@ class CudaQueue final : public DeviceQueue {
   int device_;
   UniqueHandle<StreamTraits> stream_;
   Staging staging_;
+  std::weak_ptr<CachingAllocator> allocator_;
+  bool recording_ = false;
 };
 
 void require_device(int device) {

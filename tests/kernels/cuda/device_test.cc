@@ -61,6 +61,53 @@ TEST_F(DeviceCudaTest, MarksTellTheTimeOfWhatLiesBetween) {
   EXPECT_GT(end.seconds_since(middle), middle.seconds_since(begin));
 }
 
+TEST_F(DeviceCudaTest, AGraphDoesItsWorkOnWhatIsThereEachTime) {
+  Stream stream = make_cuda_stream(0);
+  const std::vector<float> ones(1000, 1.0F), twos(1000, 2.0F);
+  const Tensor from = Tensor::zeros(stream, {1000}, DType::kFloat32);
+  const Tensor to = Tensor::zeros(stream, {1000}, DType::kFloat32);
+  const auto read = [&] {
+    std::vector<float> values(1000);
+    copy(view(values.data(), {1000}), to, stream);
+    return values;
+  };
+  const void* kept = nullptr;
+  const auto graph = stream.queue().record([&] {
+    const Tensor between(stream, {1000}, DType::kFloat32);
+    kept = between.view().data;
+    copy(between, from, stream);
+    copy(to, between, stream);
+  });
+  EXPECT_EQ(read(), std::vector<float>(1000, 0.0F)) << "it was recorded, not run";
+  for (const auto& values : {ones, twos, ones}) {
+    copy(from, view(values.data(), {1000}), stream);
+    graph->launch();
+    EXPECT_EQ(read(), values);
+  }
+  const Tensor other(stream, {1000}, DType::kFloat32);
+  EXPECT_NE(other.view().data, kept);
+}
+
+TEST_F(DeviceCudaTest, WhatCannotBeRecordedIsAnErrorAndTheStreamGoesOn) {
+  Stream stream = make_cuda_stream(0);
+  const Tensor x = Tensor::zeros(stream, {8}, DType::kFloat32);
+  std::vector<float> values(8, 3.0F);
+  const TensorView host = view(values.data(), {8});
+  const auto record = [&](const std::function<void()>& work) {
+    static_cast<void>(stream.queue().record(work));
+  };
+  EXPECT_THROW(record([&] { copy(x, host, stream); }), Error);
+  EXPECT_THROW(record([&] { copy(host, x, stream); }), Error);
+  EXPECT_THROW(record([&] { stream.synchronize(); }), Error);
+  EXPECT_THROW(record([&] { throw Error("of its own"); }), Error);
+  Tensor kept;
+  EXPECT_THROW(record([&] { kept = Tensor::zeros(stream, {8}, DType::kFloat32); }), Error);
+  copy(x, host, stream);
+  std::vector<float> read(8);
+  copy(view(read.data(), {8}), x, stream);
+  EXPECT_EQ(read, values);
+}
+
 TEST_F(DeviceCudaTest, AnUnknownDeviceIsRefused) {
   EXPECT_THROW(static_cast<void>(make_cuda_stream(4096)), Error);
   EXPECT_THROW(static_cast<void>(make_cuda_stream(-1)), Error);
