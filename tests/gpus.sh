@@ -106,7 +106,7 @@ if table context; then
   done
 fi
 if [[ $gpus -gt 1 ]] && table large; then
-  for layout in layout.tensor=$gpus layout.pipeline=$gpus layout.tensor=2; do
+  for layout in layout.tensor=2 layout.pipeline=2 $([[ $gpus -gt 2 ]] && echo "layout.tensor=$gpus"); do
     row qwen3-8b distill "$gpus" "$layout" "$(batch $((8 * gpus)))"
   done
   row qwen3-8b align "$gpus" "$(batch $((8 * gpus)))"

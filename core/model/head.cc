@@ -11,8 +11,8 @@ namespace {
 
 /// Of one model's logits. A GPU's chunks are long: each adds to the whole of the head's gradient, which costs as much time
 /// as 500 rows.
-std::int64_t chunk_bytes(Device device) {
-  return std::int64_t{device == Device::kCuda ? 640 : 64} << 20;
+std::int64_t chunk_bytes(Device device, int models) {
+  return (device == Device::kCuda ? std::int64_t{1920} / models : 64) << 20;
 }
 
 /// body(begin, end) for each chunk of rows.
@@ -27,18 +27,20 @@ TensorView rows_of(TensorView x, std::int64_t begin, std::int64_t end) {
 
 }  // namespace
 
-std::int64_t head_chunk_rows(std::int64_t vocab_size, DType dtype, Device device) {
+std::int64_t head_chunk_rows(std::int64_t vocab_size, DType dtype, Device device, int models) {
   const std::int64_t row = vocab_size * static_cast<std::int64_t>(dtype_size(dtype));
-  return std::clamp<std::int64_t>(chunk_bytes(device) / row, 128,
+  return std::clamp<std::int64_t>(chunk_bytes(device, models) / row, 128,
                                   device == Device::kCuda ? 8192 : 1024);
 }
 
 /// By the largest part of the vocabulary, so that ranks whose parts differ by one go on together.
-std::int64_t Head::rows_at_once(TensorView h) const {
+std::int64_t Head::rows_at_once(TensorView h, int models) const {
   const std::int64_t ranks = axes_->tensor.size(), V = weight_->global_shape[0];
-  const std::int64_t most = head_chunk_rows((V + ranks - 1) / ranks, h.dtype, h.device);
+  const std::int64_t most = head_chunk_rows((V + ranks - 1) / ranks, h.dtype, h.device, models);
   const std::int64_t chunks = std::max<std::int64_t>((h.dim(0) + most - 1) / most, 1);
-  return (h.dim(0) + chunks - 1) / chunks;
+  const std::int64_t rows = (h.dim(0) + chunks - 1) / chunks;
+  constexpr std::int64_t kTile = 128;  // of a GPU's products
+  return h.device == Device::kCuda && rows < h.dim(0) ? (rows + kTile - 1) / kTile * kTile : rows;
 }
 
 void Head::logits(TensorView out, TensorView h, Stream& stream) const {
@@ -89,7 +91,7 @@ void Head::kl_loss(TensorView sum, TensorView dh, TensorView h_student, TensorVi
   const parallel::Gathered teacher_rows = axis.gather(h_teacher, stream);
   const TensorView h_all = student_rows.view();
   const std::int64_t V = weight_->weight.dim(0), N = h_all.dim(0);
-  const std::int64_t rows = rows_at_once(h_all);
+  const std::int64_t rows = rows_at_once(h_all, 2);
   const Tensor student_logits(stream, {rows, V}, h_all.dtype),
       teacher_logits(stream, {rows, V}, h_all.dtype);
   const auto run = [&](const TensorView& dh_all) {
@@ -115,7 +117,7 @@ void Head::ce_loss(TensorView sum, TensorView dh, TensorView h, TensorView label
   const parallel::Gathered gathered = axis.gather(h, stream);
   const TensorView h_all = gathered.view();
   const std::int64_t V = weight_->weight.dim(0), N = h_all.dim(0);
-  const std::int64_t rows = rows_at_once(h_all);
+  const std::int64_t rows = rows_at_once(h_all, 1);
   const Tensor buffer(stream, {rows, V}, h.dtype);
   const auto run = [&](const TensorView& dh_all) {
     for_each_chunk(N, rows, [&](std::int64_t begin, std::int64_t end) {
@@ -135,7 +137,7 @@ void Head::ce_loss(TensorView sum, TensorView dh, TensorView h, TensorView label
 void Head::log_likelihood(TensorView row_loss, TensorView greedy, TensorView h, TensorView labels,
                           Stream& stream) const {
   const std::int64_t V = weight_->weight.dim(0), N = h.dim(0);
-  const std::int64_t rows = rows_at_once(h);
+  const std::int64_t rows = rows_at_once(h, 1);
   Tensor buffer(stream, {rows, V}, h.dtype);
   for_each_chunk(N, rows, [&](std::int64_t begin, std::int64_t end) {
     const TensorView z = buffer.view().slice(0, 0, end - begin);

@@ -4,8 +4,9 @@
 
 namespace halo::model {
 
-/// Rows of logits that exist at once.
-[[nodiscard]] std::int64_t head_chunk_rows(std::int64_t vocab_size, DType dtype, Device device);
+/// Rows of logits that exist at once, of each of `models` models.
+[[nodiscard]] std::int64_t head_chunk_rows(std::int64_t vocab_size, DType dtype, Device device,
+                                           int models);
 
 /// The projection to the vocabulary with the losses on it, in chunks of tokens: whole logits never exist. Along the tensor
 /// axis h and dh hold this rank's rows, everything else all rows, and each rank computes its columns of the vocabulary;
@@ -35,7 +36,7 @@ class Head {
   void logits(TensorView out, TensorView h, Stream& stream) const;
 
  private:
-  [[nodiscard]] std::int64_t rows_at_once(TensorView h) const;
+  [[nodiscard]] std::int64_t rows_at_once(TensorView h, int models) const;
   void backward_chunk(TensorView dh, TensorView h, TensorView dlogits, Stream& stream) const;
   void kl_chunk(TensorView sum, TensorView z, TensorView y, TensorView counted,
                 double gradient_scale, Stream& stream) const;

@@ -122,7 +122,7 @@ std::size_t Transformer::layers_kept_whole(const Sequence& sequence, Stream& str
     return rows * static_cast<double>(elements) *
            static_cast<double>(dtype_size(blocks_.front().input_norm().weight.dtype));
   };
-  constexpr double kRest = 1.5 * (1 << 30);  // the head's logits and workspaces
+  constexpr double kRest = 2.1 * (1 << 30);  // the head's logits and workspaces
   const double room = static_cast<double>(stream.allocator()->available_bytes()) - kRest -
                       bytes(most.whole) -
                       bytes(most.products) * static_cast<double>(blocks_.size());

@@ -39,10 +39,12 @@ using Layout = LtHandle<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
 using Preference = LtHandle<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
 
 constexpr std::size_t kWorkspace = std::size_t{64} << 20;  // bytes
-constexpr int kCandidates = 32;                            // algorithms that are timed
-constexpr std::size_t kFinalists = 4;                      // of them that are timed by turns
-constexpr int kRounds = 3;                                 // of these turns
-constexpr double kFinal = 0.01;                            // seconds of a turn
+constexpr int kCandidates = 32;  // algorithms that are asked for; cuBLASLt 13 names 8
+constexpr double kNear = 1.15;   // those that take so many times the shortest time are timed again,
+constexpr int kRounds = 2;       // by turns
+constexpr double kTurn = 0.05;   // of so many seconds,
+constexpr double kMostCalls = 200;  // or calls,
+constexpr int kHeat = 3;            // after as many turns of one of them
 
 /// One matrix as the library sees it: column after column, which is this project's row after row transposed.
 struct Operand {
@@ -253,8 +255,9 @@ class Products {
     return algorithms;
   }
 
-  /// Times them on the operands at hand, into memory of its own: each by itself, then the fastest by turns, many calls in
-  /// a row, which a GPU that reaches its power limit runs at another pace.
+  /// Times them on the operands at hand, into memory of its own: each by itself, then those that come near the fastest
+  /// by turns, many calls in a row. A GPU that multiplies all the time reaches its power limit, where other algorithms are
+  /// the fastest than in a short burst.
   [[nodiscard]] cublasLtMatmulAlgo_t fastest(const Plan& plan,
                                              const std::vector<cublasLtMatmulAlgo_t>& algorithms,
                                              const Key& key, const TensorView& a,
@@ -264,7 +267,7 @@ class Products {
     const std::size_t element = key.c.dtype == CUDA_R_32F ? sizeof(float) : sizeof(std::uint16_t);
     const AllocatorBlock scratch(*allocator_, elements * element);
     const float beta = key.adds ? 1.0F : 0.0F;
-    const auto run = [&](const cublasLtMatmulAlgo_t& algorithm, int calls) {
+    const auto seconds = [&](const cublasLtMatmulAlgo_t& algorithm, int calls) {
       return time([&] {
                for (int i = 0; i < calls; ++i)
                  multiply(plan, algorithm, 1.0F, a.data, b.data, beta, scratch.begin(),
@@ -274,16 +277,19 @@ class Products {
     };
     std::vector<Timed> timed;
     for (const cublasLtMatmulAlgo_t& algorithm : algorithms) {
-      static_cast<void>(run(algorithm, 1));
-      timed.push_back({std::min(run(algorithm, 1), run(algorithm, 1)), &algorithm});
+      static_cast<void>(seconds(algorithm, 1));
+      timed.push_back({std::min(seconds(algorithm, 1), seconds(algorithm, 1)), &algorithm});
     }
-    std::ranges::stable_sort(timed, {}, &Timed::seconds);
-    timed.resize(std::min<std::size_t>(timed.size(), kFinalists));
-    const int calls = static_cast<int>(std::clamp(kFinal / timed.front().seconds, 2.0, 64.0));
-    for (Timed& finalist : timed) finalist.seconds = 0;
-    for (int round = 0; round < kRounds; ++round)
-      for (Timed& finalist : timed) finalist.seconds += run(*finalist.algorithm, calls);
-    return *std::ranges::min_element(timed, {}, &Timed::seconds)->algorithm;
+    const double least = std::ranges::min(timed, {}, &Timed::seconds).seconds;
+    std::erase_if(timed, [&](const Timed& t) { return t.seconds > kNear * least; });
+    const int calls = static_cast<int>(std::clamp(kTurn / least, 2.0, kMostCalls));
+    static_cast<void>(seconds(*timed.front().algorithm, kHeat * calls));
+    for (Timed& t : timed) t.seconds = 0;
+    for (int round = 0; round < kRounds; ++round) {
+      for (Timed& t : timed) t.seconds += seconds(*t.algorithm, calls);
+      std::ranges::reverse(timed);  // none has always the cooler GPU
+    }
+    return *std::ranges::min(timed, {}, &Timed::seconds).algorithm;
   }
 
   /// Seconds of the GPU's clock.

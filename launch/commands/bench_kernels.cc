@@ -41,7 +41,7 @@ KernelSizes sizes_of(const Options& options, const std::string& name, bool gpu) 
   HALO_REQUIRE_INPUT(gpu || !short_dtype,
                      "BF16 is computed on a GPU alone: add --device cuda, or take FP32");
   s.dtype = short_dtype ? DType::kBFloat16 : DType::kFloat32;
-  s.head_rows = model::head_chunk_rows(s.V, s.dtype, gpu ? Device::kCuda : Device::kCpu);
+  s.head_rows = model::head_chunk_rows(s.V, s.dtype, gpu ? Device::kCuda : Device::kCpu, 1);
   return s;
 }
 

@@ -102,7 +102,7 @@ TEST_F(MatmulCudaTest, ATableGivesAnotherStreamTheSameAlgorithms) {
   const Tensor b = up(random(512 * 256, "b", DType::kBFloat16), {512, 256}, DType::kBFloat16);
   const auto product = [&](Stream& stream) {
     const Tensor x = Tensor::copy_of(stream, a), w = Tensor::copy_of(stream, b);
-    const Tensor y(stream, {300, 512}, DType::kBFloat16);
+    const Tensor y = Tensor::zeros(stream, {300, 512}, DType::kBFloat16);
     linear(y, x, w, stream);
     stream.synchronize();
     return down(y);
