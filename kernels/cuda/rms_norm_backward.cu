@@ -47,35 +47,22 @@ __device__ __forceinline__ void write_partial(float* partial, const float (&sums
   }
 }
 
-/// dx of a pack from its operands; `x_unit` is x / rms, and `before` what dx is added to, or null.
+/// dx of a pack from its operands; `x_unit` is x / rms.
 template <int N, class T>
 __device__ __forceinline__ void write_dx(T* dx, const float (&dy_weight)[N],
                                          const float (&x_unit)[N], float scale, float mean,
-                                         const Pack<T, N>* before) {
+                                         bool accumulate) {
   float out[N];
 #pragma unroll
   for (int k = 0; k < N; ++k) out[k] = scale * (dy_weight[k] - x_unit[k] * mean);
-  if (before != nullptr) {
+  if (accumulate) {
+    float before[N];
+    read_floats(before, dx);
 #pragma unroll
-    for (int k = 0; k < N; ++k) out[k] += to_float(before->at[k]);
+    for (int k = 0; k < N; ++k) out[k] += before[k];
   }
   write_floats(dx, out);
 }
-
-/// This thread's packs of a row.
-template <class T, class L>
-struct RowPacks {
-  Pack<T, L::N> x[L::items], dy[L::items], before[L::items];
-
-  __device__ __forceinline__ void read(const Backward<T>& a, std::int64_t row, int lane) {
-    for_items<L>(lane, row < a.N ? a.D / L::N : 0, [&](int i, int at) {
-      const std::int64_t place = row * a.D + at * L::N;
-      x[i] = read_pack<T, L::N>(a.x + place);
-      dy[i] = read_pack<T, L::N>(a.dy + place);
-      if (a.accumulate) before[i] = read_pack<T, L::N>(a.dx + place);
-    });
-  }
-};
 
 /// Hides from the compiler that a pack was unpacked before: it would keep the floats, which take twice the registers.
 template <class T, int N>
@@ -104,36 +91,26 @@ __device__ __forceinline__ void turn_back(Pack<T, L::N> (&dy)[2], const Step& ro
   }
 }
 
-/// A gate takes more registers.
-template <class L, class Step>
-inline constexpr int kBlocksPerSm = kGates<Step>&& L::items == 1 ? 3 : L::blocks_per_sm;
-
 /// With a rotation a team holds a whole row, two packs a thread.
 template <class T, class L, class Step>
-__global__ __launch_bounds__(kThreads,
-                             kBlocksPerSm<L, Step>) void backward_kernel(const Backward<T> a,
-                                                                         const Step step) {
+__global__ __launch_bounds__(kThreads, L::blocks_per_sm) void backward_kernel(const Backward<T> a,
+                                                                              const Step step) {
   constexpr int N = L::N;
   __shared__ float of_warps[2][kThreads / 32];  // by turns: one barrier a row is then enough
   const int lane = threadIdx.x % L::lanes, team = threadIdx.x / L::lanes;
   float sums[L::items][N] = {};
-  // Where registers allow it, the next row is on its way while this one's sum is awaited.
-  constexpr bool kAhead = L::items == 1;
-  Pack<T, N> weight[L::items];
-  RowPacks<T, L> now, next;
-  auto& [x, dy, before] = now;
-  const std::int64_t step_rows = std::int64_t{gridDim.x} * L::teams;
-  if constexpr (kAhead) now.read(a, std::int64_t{blockIdx.x} * L::teams + team, lane);
+  Pack<T, N> weight[L::items], x[L::items], dy[L::items];
   int turn = 0;
   for (std::int64_t first = std::int64_t{blockIdx.x} * L::teams; first < a.N;
-       first += step_rows, turn ^= 1) {
+       first += std::int64_t{gridDim.x} * L::teams, turn ^= 1) {
     const std::int64_t row = first + team;
     const bool here = row < a.N;
     const int packs = here ? a.D / N : 0;
     float dot = 0;
-    (kAhead ? next : now).read(a, kAhead ? row + step_rows : row, lane);
     for_items<L>(lane, packs, [&](int i, int at) {
       weight[i] = read_pack<T, N>(a.weight + at * N);  // each row anew: registers are dearer
+      x[i] = read_pack<T, N>(a.x + row * a.D + at * N);
+      dy[i] = read_pack<T, N>(a.dy + row * a.D + at * N);
     });
     if constexpr (kRotates<Step>) {
       if (here) turn_back<L>(dy, step, row, lane);
@@ -168,10 +145,8 @@ __global__ __launch_bounds__(kThreads,
         dy_weight[k] = to_float(dy[i].at[k]) * to_float(weight[i].at[k]);
         sums[i][k] += to_float(dy[i].at[k]) * unit[k];
       }
-      write_dx(a.dx + row * a.D + at * N, dy_weight, unit, scale, mean,
-               a.accumulate ? &before[i] : nullptr);
+      write_dx(a.dx + row * a.D + at * N, dy_weight, unit, scale, mean, a.accumulate);
     });
-    if constexpr (kAhead) now = next;
   }
   if (a.partial != nullptr) write_partial<L>(a.partial, sums, lane, a.D);
 }
@@ -219,9 +194,7 @@ __global__ __launch_bounds__(kThreads) void long_backward_kernel(const Backward<
   for_packs([&](float(&x)[N], const float(&dy_weight)[N], int at) {
 #pragma unroll
     for (int k = 0; k < N; ++k) x[k] *= scale;
-    Pack<T, N> before;
-    if (a.accumulate) before = read_pack<T, N>(a.dx + row + at * N);
-    write_dx(a.dx + row + at * N, dy_weight, x, scale, mean, a.accumulate ? &before : nullptr);
+    write_dx(a.dx + row + at * N, dy_weight, x, scale, mean, a.accumulate);
   });
 }
 
@@ -250,8 +223,7 @@ __global__ __launch_bounds__(kColumns* kRuns) void add_partials_kernel(float* dw
 template <class T, class L, class Step>
 void run_backward(Backward<T> a, TensorView dweight, const Step& step, Stream& stream) {
   const cudaStream_t queue = native(stream);
-  const unsigned blocks =
-      blocks_for(a.N, L::teams, L::most_blocks / L::blocks_per_sm * kBlocksPerSm<L, Step>);
+  const unsigned blocks = blocks_for(a.N, L::teams, L::most_blocks);
   Tensor memory;
   if (!dweight.empty()) {
     memory = Tensor(stream, {std::int64_t{blocks}, std::int64_t{a.D}}, DType::kFloat32);
