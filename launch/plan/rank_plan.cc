@@ -178,6 +178,8 @@ RankPlan plan_rank(const Config& config, const proto::Job& job, int rank,
 
   const data::BatchPlan step = batch_plan(train, mesh);
   const std::vector<data::MicroBatch> batches = empty_batches(step, options.most_micro_batches);
+  prepared.stage->hold(empty_batches(step));  // the tokens of all of them are there at once
+  prepared.stage->let_go();
   plan.pipeline.stages = layout.pipeline;
   plan.pipeline.chunks = prepared.stage->chunks();
   plan.pipeline.micro_batches = step.micro_batches();

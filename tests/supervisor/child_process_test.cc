@@ -53,7 +53,15 @@ TEST(ChildProcessTest, TheEnvironmentIsAddedTo) {
 /// As ranks do whose launcher was killed.
 TEST(ChildProcessTest, ItsProcessesAreFoundByTheirEnvironmentWhenTheyAreOrphans) {
   const std::string mark = random_hex(32);
-  ChildProcess child({"sh", "-c", "setsid sleep 1000 & exec sleep 1000"}, {{"HALO_MARK", mark}});
+  const test::TemporaryFolder folder;
+  const std::filesystem::path apart =
+      folder / "apart";  // there once the orphan is in a session of its own
+  ChildProcess child(
+      {"sh", "-c",
+       str("setsid sh -c 'touch ", apart.string(), "; exec sleep 1000' & exec sleep 1000")},
+      {{"HALO_MARK", mark}});
+  for (int i = 0; i < 3000 && !std::filesystem::exists(apart); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
   EXPECT_EQ(wait_for_processes("HALO_MARK=" + mark, 2).size(), 2U);
   child.signal_group(SIGKILL);
   EXPECT_EQ(end_of(child).signal, SIGKILL);
