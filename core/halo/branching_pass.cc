@@ -42,8 +42,8 @@ bool BranchingPass::score(std::vector<std::vector<infer::SequenceScore>>& scores
   for (int layer = 0; layer < layers(); ++layer) {
     if (stop_()) return false;
     const model::Transformer& replaced = replaced_[static_cast<std::size_t>(layer)];
-    const Tensor h = finish(replaced, layer, Tensor::copy_of(stream_, x), sequence, nullptr,
-                            passes_.branches);
+    const Tensor h =
+        finish(replaced, layer, Tensor::copy_of(stream_, x), sequence, nullptr, passes_.branches);
     infer::score_batch(scores[static_cast<std::size_t>(layer) + 1], batch, h, replaced.head(),
                        stream_);
     teacher_.block(layer).infer(x, sequence, nullptr, stream_);
@@ -59,9 +59,8 @@ std::vector<std::int32_t> BranchingPass::decode(const model::Transformer& model,
                                                 std::vector<MixerCache>& caches, const Tensor& h,
                                                 const infer::GenerationPrompt& prompt) {
   const auto T = static_cast<std::int64_t>(prompt.tokens.size());
-  std::vector<std::int32_t> continuation =
-      infer::continue_greedy(model, caches, h.view().slice(0, T - 1, T), T, prompt.new_tokens, {},
-                             rope_, stream_);
+  std::vector<std::int32_t> continuation = infer::continue_greedy(
+      model, caches, h.view().slice(0, T - 1, T), T, prompt.new_tokens, {}, rope_, stream_);
   passes_.decoding += layers() * (std::ssize(continuation) - 1);
   return continuation;
 }
@@ -83,8 +82,8 @@ std::optional<std::vector<std::vector<std::int32_t>>> BranchingPass::continuatio
                                    std::make_move_iterator(caches.begin() + layer));
     for (MixerCache& own : infer::make_caches(replaced, layer, capacity, dtype_, stream_))
       branch.push_back(std::move(own));
-    const Tensor h = finish(replaced, layer, Tensor::copy_of(stream_, x), sequence, &branch,
-                            passes_.branches);
+    const Tensor h =
+        finish(replaced, layer, Tensor::copy_of(stream_, x), sequence, &branch, passes_.branches);
     continued[static_cast<std::size_t>(layer) + 1] = decode(replaced, branch, h, prompt);
     for (std::size_t below = 0; below < static_cast<std::size_t>(layer); ++below) {
       caches[below] = std::move(branch[below]);

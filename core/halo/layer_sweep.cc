@@ -86,8 +86,8 @@ void LayerSweep::add(SweepResult& sum, const SweepResult& shard) {
   for (std::size_t task = 0; task < sum.scores.size(); ++task) {
     const auto& from = shard.scores[task];
     auto& to = sum.scores[task];
-    HALO_REQUIRE(from.size() == to.size(), str("a shard of ", from.size(), " models of ",
-                                               to.size()));
+    HALO_REQUIRE(from.size() == to.size(),
+                 str("a shard of ", from.size(), " models of ", to.size()));
     for (std::size_t model = 0; model < to.size(); ++model) {
       HALO_REQUIRE(from[model].size() == to[model].size(),
                    str("a shard of ", from[model].size(), " sequences of ", to[model].size()));

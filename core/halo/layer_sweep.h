@@ -70,7 +70,7 @@ class LayerSweep {
   std::vector<infer::Task> tasks_;
   const data::Tokenizer& tokenizer_;
   std::int64_t max_tokens_;
-  std::vector<std::vector<infer::ScoredSequence>> sequences_;   // by task
+  std::vector<std::vector<infer::ScoredSequence>> sequences_;  // by task
   std::vector<std::vector<infer::GenerationPrompt>> prompts_;  // by task, of generations
   std::vector<Batch> batches_;
 };

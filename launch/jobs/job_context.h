@@ -29,7 +29,8 @@ struct JobContext {
   MatmulTables* matmul_tables = nullptr;  // saved with each checkpoint
   StatusBoard* board =
       nullptr;  // what the monitor shows; rank 0 of the world, where it is asked for
-  std::optional<method::SweepShard> shard = std::nullopt;  // of a select job, that alone is to be done
+  std::optional<method::SweepShard> shard =
+      std::nullopt;  // of a select job, that alone is to be done
 
   [[nodiscard]] comm::Communicator& world() const { return mesh.world(); }
   [[nodiscard]] bool is_first_rank() const { return world().rank() == 0; }

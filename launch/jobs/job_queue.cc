@@ -87,9 +87,8 @@ std::vector<std::string> models_read(const proto::Job& job) {
 }
 
 void enqueue_jobs(const Config& config, const std::vector<int>& order,
-                  const std::set<std::string>& ended,
-                  const std::map<std::string, ShardPlan>& plans, const JobTable& table,
-                  const std::function<void(proto::SchedulerEvent)>& record) {
+                  const std::set<std::string>& ended, const std::map<std::string, ShardPlan>& plans,
+                  const JobTable& table, const std::function<void(proto::SchedulerEvent)>& record) {
   std::set<std::string> names;
   const auto enqueue = [&](const proto::JobAdded& job) {
     names.insert(job.name());

@@ -22,8 +22,7 @@ namespace halo::launch {
 /// needs that one; a report comes after all jobs before it, well or not. A job with shards, as `plans` say, comes after them. `record` applies an event to the table. Jobs of
 /// which there is no news get no event.
 void enqueue_jobs(const Config& config, const std::vector<int>& order,
-                  const std::set<std::string>& ended,
-                  const std::map<std::string, ShardPlan>& plans, const JobTable& table,
-                  const std::function<void(proto::SchedulerEvent)>& record);
+                  const std::set<std::string>& ended, const std::map<std::string, ShardPlan>& plans,
+                  const JobTable& table, const std::function<void(proto::SchedulerEvent)>& record);
 
 }  // namespace halo::launch

@@ -149,9 +149,9 @@ void RunRecord::show() {
     if (is_part(*status)) continue;
     const std::string& name = status->job.name();
     std::pair now(status->state, static_cast<int>(status->ranks.size()));
-    if (const auto found = all_shards.find(name);
-        found != all_shards.end() && found->second.running > 0 && now.second == 0 &&
-        now.first == JobState::kWaiting)
+    if (const auto found = all_shards.find(name); found != all_shards.end() &&
+                                                  found->second.running > 0 && now.second == 0 &&
+                                                  now.first == JobState::kWaiting)
       now = {JobState::kRunning, found->second.running};
     const auto [known, is_new] = shown_.emplace(name, now);
     const auto was = std::exchange(known->second, now);

@@ -87,8 +87,7 @@ nlohmann::json by_importance(const JobContext& context) {
   nlohmann::json passes;
   if (select.scores().empty()) {
     const Swept swept(context);
-    const method::SweepResult sum =
-        sum_of_shards(context.folder(), swept.inputs, swept.nothing());
+    const method::SweepResult sum = sum_of_shards(context.folder(), swept.inputs, swept.nothing());
     sweep.model = swept.teacher.reference;
     sweep.layers = swept.sweep.scores(sum).layers;
     passes = passes_to_json(sum.passes);
@@ -119,8 +118,8 @@ nlohmann::json evenly_spaced(const JobContext& context) {
 }
 
 void tell_selection(const std::string& job, const nlohmann::json& result) {
-  std::string text = str("job ", job, ": layers kept as softmax attention: ",
-                         result.at("selected").dump());
+  std::string text =
+      str("job ", job, ": layers kept as softmax attention: ", result.at("selected").dump());
   if (const auto passes = result.find("passes"); passes != result.end()) {
     const auto count = [&](const char* name) { return passes->at(name).get<std::int64_t>(); };
     const auto layers = static_cast<std::int64_t>(result.at("layers").size());

@@ -19,7 +19,8 @@ namespace fs = std::filesystem;
 using method::SweepResult;
 using method::SweepShard;
 
-constexpr std::string_view kHead = "halo sweep shard 1 ";  // then the checksum in hexadecimal and a line end
+constexpr std::string_view kHead =
+    "halo sweep shard 1 ";  // then the checksum in hexadecimal and a line end
 constexpr std::string_view kEnding = ".scores";
 constexpr int kMostShards = 1000;
 constexpr int kShardsOfRank = 4;  // so that ranks that are free earlier, or later, find some
@@ -97,16 +98,16 @@ std::optional<proto::SweepShardResult> read_whole(const JobFolder& folder,
   std::string_view rest = text;
   const std::size_t head = kHead.size() + 9;
   proto::SweepShardResult result;
-  const bool whole = rest.starts_with(kHead) && rest.size() >= head && rest[head - 1] == '\n' &&
-                     rest.substr(kHead.size(), 8) == checksum_text(rest.substr(head)) &&
-                     result.ParseFromArray(rest.data() + head,
-                                           static_cast<int>(rest.size() - head));
+  const bool whole =
+      rest.starts_with(kHead) && rest.size() >= head && rest[head - 1] == '\n' &&
+      rest.substr(kHead.size(), 8) == checksum_text(rest.substr(head)) &&
+      result.ParseFromArray(rest.data() + head, static_cast<int>(rest.size() - head));
   if (!whole) {
     LOG(WARNING) << path.string() << ": is damaged; this shard is measured again";
     return std::nullopt;
   }
-  const bool fits = result.inputs() == inputs && result.index() == shard.index &&
-                    result.count() == shard.count;
+  const bool fits =
+      result.inputs() == inputs && result.index() == shard.index && result.count() == shard.count;
   return fits ? std::optional(result) : std::nullopt;
 }
 
@@ -122,7 +123,8 @@ bool needs_ended(const Config& config, const proto::Job& job, const std::set<std
 int default_shards(const proto::Job& job, int ranks) {
   if (job.select().shards() > 0) return job.select().shards();
   std::int64_t examples = 0;
-  for (const infer::Task& task : selection_tasks(job.select())) examples += std::ssize(task.examples);
+  for (const infer::Task& task : selection_tasks(job.select()))
+    examples += std::ssize(task.examples);
   const std::int64_t shards = kShardsOfRank * (job.ranks() > 0 ? job.ranks() : ranks);
   return static_cast<int>(std::clamp<std::int64_t>(std::min(shards, examples), 1, kMostShards));
 }
@@ -154,9 +156,8 @@ std::optional<ShardPlan> begun_shards(const Config& config, const proto::Job& jo
     std::erase_if(indices, [&](int index) { return !read_whole(folder, inputs, {index, count}); });
   std::erase_if(done, [](const auto& d) { return d.second.empty(); });
   if (done.empty()) return std::nullopt;
-  const auto most = std::ranges::max_element(done, {}, [](const auto& d) {
-    return static_cast<double>(d.second.size()) / d.first;
-  });
+  const auto most = std::ranges::max_element(
+      done, {}, [](const auto& d) { return static_cast<double>(d.second.size()) / d.first; });
   return ShardPlan{most->first, most->second};
 }
 
@@ -226,7 +227,8 @@ void write_shard(const JobFolder& folder, const std::string& inputs, const Sweep
   for (const auto& scores : result.scores) *message.add_task() = to_proto(scores);
   const std::string bytes = message.SerializeAsString();
   fs::create_directories(shards_folder(folder));
-  write_file_atomically(path_of(folder, shard), std::string(kHead) + checksum_text(bytes) + '\n' + bytes);
+  write_file_atomically(path_of(folder, shard),
+                        std::string(kHead) + checksum_text(bytes) + '\n' + bytes);
 }
 
 std::optional<SweepResult> read_shard(const JobFolder& folder, const std::string& inputs,

@@ -92,7 +92,8 @@ class LayerSweepTest : public testing::Test {
   SweepResult measured(const LayerSweep& sweep, int shards) {
     SweepResult sum = sweep.nothing(kLayers);
     for (int i = shards; i-- > 0;) {  // in whatever order
-      const auto shard = sweep.measure(models_, {i, shards}, [] { return false; }, stream_);
+      const auto shard = sweep.measure(
+          models_, {i, shards}, [] { return false; }, stream_);
       EXPECT_TRUE(shard);
       LayerSweep::add(sum, *shard);
     }
@@ -117,8 +118,8 @@ TEST_F(LayerSweepTest, GivesWhatOneModelAfterTheOtherGives) {
     SCOPED_TRACE(model_index);
     std::vector<double> alone;
     for (const Task& task : all)
-      alone.push_back(infer::score_task(model, task, tokenizer(), 512, DType::kFloat64, *world,
-                                        stream_));
+      alone.push_back(
+          infer::score_task(model, task, tokenizer(), 512, DType::kFloat64, *world, stream_));
     const LayerScore& shared = model_index == 0
                                    ? scores.teacher
                                    : scores.layers[static_cast<std::size_t>(model_index - 1)];
@@ -181,7 +182,8 @@ TEST_F(LayerSweepTest, NothingIsCountedTwiceOrMissed) {
 TEST_F(LayerSweepTest, StopsBetweenBranches) {
   const LayerSweep sweep(tasks(), tokenizer(), 512);
   int asked = 0;
-  EXPECT_FALSE(sweep.measure(models_, {0, 1}, [&] { return ++asked == 3; }, stream_));
+  EXPECT_FALSE(sweep.measure(
+      models_, {0, 1}, [&] { return ++asked == 3; }, stream_));
   EXPECT_EQ(asked, 3);
 }
 
