@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "core/base/file.h"
+#include "core/base/progress_point.h"
 #include "core/halo/layer_sweep.h"
 #include "core/halo/transfer.h"
 #include "launch/jobs/job_context.h"
@@ -57,6 +58,7 @@ std::optional<method::SweepResult> measure_shard(const JobContext& context, cons
 }
 
 JobOutcome run_shard(const JobContext& context) {
+  pass_point({"loading", -1, context.job.name()});
   const Swept swept(context);
   const auto result = measure_shard(context, swept);
   if (!result) return JobOutcome::kStopped;
