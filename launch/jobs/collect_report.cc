@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "core/base/file.h"
 #include "core/base/json.h"
@@ -125,20 +126,31 @@ void add_sweep_cost(Report& report, const JobFolder& folder) {
                          " layer passes each; one layer after the other ", layers * layers));
 }
 
-/// The share of the ranks' time without a job since the run's last program began its first one, from the run's journal.
+/// The share of the ranks' time without a job, over all programs of the run, each from its first start of a job to the last
+/// event that it wrote into the journal.
 void add_idle_share(Report& report, const fs::path& output) {
-  const std::vector<proto::SchedulerEvent> events = read_journal(output / "journal");
-  if (events.empty()) return;
   JobTable table;
+  double idle = 0, all = 0, first = -1, last = 0;
+  const auto add_program = [&] {
+    if (first < 0) return;
+    const double seconds = table.ranks() * (last - std::exchange(first, -1));
+    all += seconds;
+    idle += seconds * table.idle_share(last);
+  };
   try {
-    for (const proto::SchedulerEvent& event : events) table.apply(event);
+    for (const proto::SchedulerEvent& event : read_journal(output / "journal")) {
+      if (event.has_began()) add_program();
+      table.apply(event);
+      if (event.has_started() && first < 0) first = event.time();
+      last = event.time();
+    }
   } catch (const Error& error) {
     LOG(WARNING) << (output / "journal").string() << ": " << error.what();
     return;
   }
-  if (table.ranks() < 2) return;
-  report.facts.emplace_back("ranks' time without a job",
-                            formatted("%.0f%%", 100 * table.idle_share(events.back().time())));
+  add_program();
+  if (table.ranks() < 2 || !(all > 0)) return;
+  report.facts.emplace_back("ranks' time without a job", formatted("%.0f%%", 100 * idle / all));
 }
 
 }  // namespace
