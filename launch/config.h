@@ -50,7 +50,7 @@ struct FieldChange {
 };
 
 /// What forbids to resume a job: the fields that differ between its stored config and job_config() of the new one,
-/// without those that may change (output, steps, layout, ranks, priority, retries, checkpoint, guard, monitor, threads,
+/// without those that may change (output, steps, layout, ranks, priority, retries, shards, checkpoint, guard, monitor, threads,
 /// comm_backend, deterministic, validation, recompute, micro_sequences, dump_gradients_at). Empty when the run may go on.
 [[nodiscard]] std::vector<FieldChange> changes_that_forbid_resume(const Config& stored,
                                                                   const Config& now);

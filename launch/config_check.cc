@@ -223,6 +223,7 @@ void check_train(const Config& config, const proto::Train& train, const Fields& 
 void check_select(const proto::Select& select, const Fields& at, const References& references) {
   at.in_range("keep", select.keep(), 0, 1 << 20);
   at.in_range("max_examples", select.max_examples(), 0);
+  at.in_range("shards", select.shards(), 0, 1000);
   references.check("mixers", select.mixers(), "ALIGN job", is_align);
   if (select.strategy() == proto::UNIFORM) {
     at.require(!select.scores().empty() || !select.mixers().empty(),

@@ -88,6 +88,7 @@ std::string to_text_table(const Report& report) {
     text += (text.empty() ? "" : "\n") + section;
   };
   if (!report.title.empty()) add(report.title + "\n");
+  for (const auto& [name, value] : report.facts) text += "  " + name + ": " + value + "\n";
   if (!report.stages.empty()) add(stages_text(report));
   if (!report.layers.empty()) add(layers_text(report));
   if (!report.models.empty()) add(models_text(report));

@@ -5,13 +5,13 @@
 
 #include "core/base/host_access.h"
 #include "core/infer/generate.h"
+#include "core/infer/generation_task.h"
 #include "data/batch_views.h"
 
 namespace halo::infer {
 namespace {
 
 constexpr std::int64_t kBatchRows = 4096;
-constexpr std::int64_t kGeneratedTokens = 48;
 
 ScoredBatch make_batch(std::span<const ScoredSequence> sequences, std::vector<std::size_t> lanes) {
   ScoredBatch batch;
@@ -47,61 +47,16 @@ std::vector<const Batch*> share_of(std::span<const Batch> batches,
   return mine;
 }
 
-std::string_view trimmed(std::string_view text) {
-  constexpr std::string_view kBlank = " \t\r\n";
-  const std::size_t begin = std::min(text.find_first_not_of(kBlank), text.size());
-  return text.substr(begin, text.find_last_not_of(kBlank) + 1 - begin);
-}
-
-struct GenerationPrompt {
-  std::vector<std::int32_t> tokens;
-  std::int64_t new_tokens = 0;
-  std::string_view answer;  // of the task's example
-};
-
-GenerationPrompt generation_prompt(const TaskExample& example, const data::Tokenizer& tokenizer,
-                                   std::int64_t max_tokens) {
-  const std::size_t answer_tokens = tokenizer.encode(example.answers.front()).size();
-  GenerationPrompt prompt{tokenizer.encode(example.context),
-                          std::max(kGeneratedTokens, 2 * static_cast<std::int64_t>(answer_tokens)),
-                          trimmed(example.answers.front())};
-  HALO_REQUIRE_INPUT(!prompt.tokens.empty(), "its prompt has no tokens");
-  HALO_REQUIRE_INPUT(prompt.new_tokens < max_tokens,
-                     str("its continuation by ", prompt.new_tokens, " tokens does not fit ",
-                         max_tokens, " tokens with a token before it"));
-  const auto length = static_cast<std::int64_t>(prompt.tokens.size());
-  const std::int64_t excess = std::max<std::int64_t>(0, length + prompt.new_tokens - max_tokens);
-  prompt.tokens.erase(prompt.tokens.begin(), prompt.tokens.begin() + excess);
-  return prompt;
-}
-
-/// Of every example on every rank, so that all ranks find the same faults.
-std::vector<GenerationPrompt> generation_prompts(const Task& task, const data::Tokenizer& tokenizer,
-                                                 std::int64_t max_tokens) {
-  std::vector<GenerationPrompt> prompts;
-  for (const TaskExample& example : task.examples) {
-    try {
-      prompts.push_back(generation_prompt(example, tokenizer, max_tokens));
-    } catch (const InputError& error) {
-      throw InputError(
-          str("task ", task.name, ", example ", prompts.size() + 1, ": ", error.what()));
-    }
-  }
-  return prompts;
-}
-
 double score_generation(const model::Transformer& model, const Task& task,
                         const data::Tokenizer& tokenizer, std::int64_t max_tokens, DType dtype,
                         comm::Communicator& ranks, Stream& stream) {
+  // Of every example on every rank, so that all ranks find the same faults.
   const std::vector<GenerationPrompt> prompts = generation_prompts(task, tokenizer, max_tokens);
   double right = 0;
   for (const GenerationPrompt* prompt : share_of<GenerationPrompt>(prompts, ranks)) {
-    std::vector<std::int32_t> continuation =
+    const std::vector<std::int32_t> continuation =
         generate_greedy(model, prompt->tokens, prompt->new_tokens, {}, dtype, stream);
-    // A model's vocabulary may be padded past its tokenizer's.
-    std::erase_if(continuation, [&](std::int32_t id) { return id >= tokenizer.vocab_size(); });
-    const std::string text = tokenizer.decode(continuation, /*skip_special=*/true);
-    if (text.find(prompt->answer) != std::string::npos) right += 1;
+    if (is_answered(*prompt, continuation, tokenizer)) right += 1;
   }
   ranks.all_reduce(view(&right, {1}), comm::ReduceOp::kSum).wait();
   return right / static_cast<double>(prompts.size());
@@ -109,7 +64,7 @@ double score_generation(const model::Transformer& model, const Task& task,
 
 double example_score(const TaskExample& example, std::span<const ScoredSequence> sequences,
                      std::span<const SequenceScore> scores) {
-  if (example.type == TaskExample::Type::kRecall) {
+  if (example.type != TaskExample::Type::kChoice) {
     return static_cast<double>(scores[0].greedy_matches) / static_cast<double>(scores[0].tokens);
   }
   std::size_t best = 0;

@@ -34,13 +34,13 @@ void score_batch(std::span<SequenceScore> scores, const ScoredBatch& batch, Tens
 
 /// A task's result for one model: the mean over its examples. Of a choice, 1 when the right answer has the largest
 /// log-likelihood a character (acc_norm); of a recall, the share of the answer's tokens that are the model's first choice
-/// given those before.
+/// given those before; of a generation, whose scores have one token each, whether it matches.
 [[nodiscard]] double task_score(const Task& task, std::span<const ScoredSequence> sequences,
                                 std::span<const SequenceScore> scores);
 
 /// Scores a model on a task of any type, examples shared among the ranks; every rank gets the whole result. Of a
-/// generation, an example counts 1 when its answer, without the white space around it, stands in the greedy continuation
-/// of its prompt by 48 tokens, or twice the answer's when those are more. Collective.
+/// generation, an example counts 1 when its answer stands in the greedy continuation of its prompt (generation_task.h).
+/// Collective.
 [[nodiscard]] double score_task(const model::Transformer& model, const Task& task,
                                 const data::Tokenizer& tokenizer, std::int64_t max_tokens,
                                 DType dtype, comm::Communicator& ranks, Stream& stream);

@@ -1,7 +1,10 @@
 #include "launch/jobs/collect_report.h"
 
+#include <glog/logging.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "core/base/file.h"
 #include "core/base/json.h"
@@ -11,6 +14,7 @@
 #include "launch/jobs/job_folder.h"
 #include "launch/jobs/job_summary.h"
 #include "launch/metrics.h"
+#include "launch/scheduler/journal.h"
 
 namespace halo::launch {
 namespace {
@@ -107,6 +111,48 @@ void add_models(Report& report, const ModelNames& names, const JobFolder& folder
   }
 }
 
+/// What the layer sweep cost, where one was measured.
+void add_sweep_cost(Report& report, const JobFolder& folder) {
+  const nlohmann::json result = parse_json(read_file(folder.result()), folder.result().string());
+  const auto passes = JsonValue(result, folder.result().string()).find("passes");
+  if (!passes) return;
+  const auto count = [&](const char* name) {
+    return passes->at(name).integer(0, std::int64_t{1} << 62);
+  };
+  const std::int64_t batches = std::max<std::int64_t>(1, count("batches"));
+  const auto layers = std::ssize(report.layers);
+  report.facts.emplace_back(
+      "layer sweep", str(batches, " batches of ", (count("teacher") + count("branches")) / batches,
+                         " layer passes each; one layer after the other ", layers * layers));
+}
+
+/// The share of the ranks' time without a job, over all programs of the run, each from its first start of a job to the last
+/// event that it wrote into the journal.
+void add_idle_share(Report& report, const fs::path& output) {
+  JobTable table;
+  double idle = 0, all = 0, first = -1, last = 0;
+  const auto add_program = [&] {
+    if (first < 0) return;
+    const double seconds = table.ranks() * (last - std::exchange(first, -1));
+    all += seconds;
+    idle += seconds * table.idle_share(last);
+  };
+  try {
+    for (const proto::SchedulerEvent& event : read_journal(output / "journal")) {
+      if (event.has_began()) add_program();
+      table.apply(event);
+      if (event.has_started() && first < 0) first = event.time();
+      last = event.time();
+    }
+  } catch (const Error& error) {
+    LOG(WARNING) << (output / "journal").string() << ": " << error.what();
+    return;
+  }
+  add_program();
+  if (table.ranks() < 2 || !(all > 0)) return;
+  report.facts.emplace_back("ranks' time without a job", formatted("%.0f%%", 100 * idle / all));
+}
+
 }  // namespace
 
 Report collect_report(const Config& config, int ranks) {
@@ -118,8 +164,10 @@ Report collect_report(const Config& config, int ranks) {
     if (job.has_train() && fs::exists(folder.metrics()))
       report.stages.push_back(stage_report(job, folder));
     const bool scored = job.has_select() && job.select().strategy() != proto::UNIFORM;
-    if (scored && fs::exists(folder.result()))
+    if (scored && fs::exists(folder.result())) {
       report.layers = layer_reports(folder, "job:" + job.name());
+      add_sweep_cost(report, folder);
+    }
     if (job.has_evaluate() && fs::exists(folder.result())) add_models(report, names, folder);
     if (job.has_report() && !job.report().title().empty()) report.title = job.report().title();
     if (job.has_report() && !job.report().gzip_text().empty()) {
@@ -136,6 +184,7 @@ Report collect_report(const Config& config, int ranks) {
   if (ranks > 0) report.facts.emplace_back("ranks", std::to_string(ranks));
   report.facts.emplace_back("tokens trained on", human_count(static_cast<double>(tokens)));
   report.facts.emplace_back("time in steps", human_seconds(seconds));
+  add_idle_share(report, config.output());
   return report;
 }
 

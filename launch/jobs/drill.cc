@@ -27,7 +27,8 @@ constexpr std::array<std::pair<std::string_view, Drill::Kind>, 7> kKinds{
      {"stop", Drill::Kind::kStop},
      {"segv", Drill::Kind::kSegv},
      {"exit", Drill::Kind::kExit}}};
-constexpr std::array<std::string_view, 4> kOutside{"starting", "loading", "job", "job_ended"};
+constexpr std::array<std::string_view, 5> kOutside{"starting", "loading", "job", "sweeping",
+                                                   "job_ended"};
 constexpr std::array<std::string_view, 13> kInside{"step",
                                                    "forward",
                                                    "backward",

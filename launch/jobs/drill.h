@@ -13,7 +13,8 @@ namespace halo::launch {
 /// name and "step", a step's beginning, by default. In a step it is the first of that name in step STEP, counted as in
 /// metrics.jsonl, of any training job: step, forward, backward, collective, optimizer, step_done, validating, saving,
 /// checkpoint_begun, checkpoint_file (this rank's is written), checkpoint_files (all are; rank 0), checkpoint_manifest (rank 0),
-/// checkpoint_saved. Outside of steps STEP counts how often the place was passed before: starting, loading, job, job_ended.
+/// checkpoint_saved. Outside of steps STEP counts how often the place was passed before: starting, loading, job, sweeping (a
+/// batch of a layer sweep), job_ended.
 /// A run that a supervisor has started again is struck no more, unless `always` asks for it.
 class Drill {
  public:

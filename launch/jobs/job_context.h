@@ -1,9 +1,11 @@
 #pragma once
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "core/base/stream.h"
+#include "core/halo/layer_sweep.h"
 #include "launch/config.h"
 #include "launch/jobs/job_folder.h"
 #include "launch/jobs/matmul_tables.h"
@@ -27,6 +29,8 @@ struct JobContext {
   MatmulTables* matmul_tables = nullptr;  // saved with each checkpoint
   StatusBoard* board =
       nullptr;  // what the monitor shows; rank 0 of the world, where it is asked for
+  std::optional<method::SweepShard> shard =
+      std::nullopt;  // of a select job, that alone is to be done
 
   [[nodiscard]] comm::Communicator& world() const { return mesh.world(); }
   [[nodiscard]] bool is_first_rank() const { return world().rank() == 0; }
@@ -45,6 +49,9 @@ struct JobContext {
   /// Whether any of the job's ranks was asked to stop. Collective.
   [[nodiscard]] bool stop_agreed() const;
 };
+
+/// begin_folder of a job by its position in the config.
+void begin_job_folder(const Config& config, int job);
 
 enum class JobOutcome : std::uint8_t { kDone, kStopped };
 

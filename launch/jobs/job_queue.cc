@@ -13,7 +13,12 @@ namespace {
 
 using google::protobuf::util::MessageDifferencer;
 
-bool is_for_one_rank(const proto::Job& job) { return job.has_export_() || job.has_report(); }
+/// How many ranks do it together; 0: all.
+int ranks_together(const proto::Job& job) {
+  if (job.has_select()) return 1;  // its shards are what takes long
+  const bool is_small = job.has_export_() || job.has_report();
+  return job.ranks() == 0 && is_small ? 1 : job.ranks();
+}
 
 /// `before` are the positions of the jobs that come before it.
 proto::JobAdded added(const Config& config, const proto::Job& job, std::span<const int> before) {
@@ -21,7 +26,7 @@ proto::JobAdded added(const Config& config, const proto::Job& job, std::span<con
   event.set_name(job.name());
   event.set_priority(job.priority());
   event.set_retries(job.retries());
-  event.set_ranks(job.ranks() == 0 && is_for_one_rank(job) ? 1 : job.ranks());
+  event.set_ranks(ranks_together(job));
   *event.mutable_needs() = job.needs();
   const std::vector<std::string> models = models_read(job);
   for (const int i : before) {
@@ -45,6 +50,23 @@ bool is_news(const JobTable& table, const proto::JobAdded& job) {
   return !MessageDifferencer::Equals(was, job);
 }
 
+/// The shards of a job as jobs of one rank. `whole` comes to need them.
+std::vector<proto::JobAdded> added_shards(const proto::Job& job, const ShardPlan& plan,
+                                          proto::JobAdded& whole) {
+  const proto::JobAdded alone = whole;
+  std::vector<proto::JobAdded> shards;
+  for (int i = 0; i < plan.count; ++i) {
+    proto::JobAdded& shard = shards.emplace_back(alone);
+    shard.set_name(to_string({job.name(), method::SweepShard{i, plan.count}}));
+    shard.set_part_of(job.name());
+    shard.set_is_done(plan.done.contains(i));
+    if (job.ranks() > 0 && i >= job.ranks())  // so many at once
+      shard.add_after(shards[static_cast<std::size_t>(i - job.ranks())].name());
+    whole.add_needs(shard.name());
+  }
+  return shards;
+}
+
 }  // namespace
 
 int ranks_of_job(const proto::Job& job, int ranks) {
@@ -52,8 +74,8 @@ int ranks_of_job(const proto::Job& job, int ranks) {
                      str("job ", job.name(), ": ranks is ", job.ranks(), " and there ",
                          ranks == 1 ? "is " : "are ", ranks,
                          ": start more, or give fewer, or 0 for all there are"));
-  if (job.ranks() > 0) return job.ranks();
-  return is_for_one_rank(job) ? 1 : ranks;
+  const int together = ranks_together(job);
+  return together > 0 ? together : ranks;
 }
 
 std::vector<std::string> models_read(const proto::Job& job) {
@@ -65,20 +87,25 @@ std::vector<std::string> models_read(const proto::Job& job) {
 }
 
 void enqueue_jobs(const Config& config, const std::vector<int>& order,
-                  const std::set<std::string>& ended, const JobTable& table,
-                  const std::function<void(proto::SchedulerEvent)>& record) {
+                  const std::set<std::string>& ended, const std::map<std::string, ShardPlan>& plans,
+                  const JobTable& table, const std::function<void(proto::SchedulerEvent)>& record) {
+  std::set<std::string> names;
+  const auto enqueue = [&](const proto::JobAdded& job) {
+    names.insert(job.name());
+    if (!is_news(table, job)) return;
+    proto::SchedulerEvent event;
+    *event.mutable_added() = job;
+    record(event);
+  };
   for (std::size_t i = 0; i < order.size(); ++i) {
     const proto::Job& job = config.job(order[i]);
     proto::JobAdded now = added(config, job, std::span(order).first(i));
+    if (const auto plan = plans.find(job.name()); plan != plans.end())
+      for (const proto::JobAdded& shard : added_shards(job, plan->second, now)) enqueue(shard);
     now.set_is_done(ended.contains(job.name()));
-    if (!is_news(table, now)) continue;
-    proto::SchedulerEvent event;
-    *event.mutable_added() = now;
-    record(event);
+    enqueue(now);
   }
   // After those that may need them no more.
-  std::set<std::string> names;
-  for (const int i : order) names.insert(config.job(i).name());
   std::vector<std::string> gone;
   for (const JobStatus* status : table.jobs())
     if (status->state == JobState::kWaiting && !names.contains(status->job.name()))

@@ -29,8 +29,9 @@ JobOutcome run_job(const JobContext& context) {
   throw InputError(str("job ", context.job.name(), " has no work"));
 }
 
+/// Of shards of a job, which stop on several ranks, the run tells when it ends.
 void say_stopped(const JobContext& context) {
-  if (!context.is_first_rank()) return;
+  if (!context.is_first_rank() || context.shard) return;
   std::cout << "stopped as asked before the end of job " << context.job.name()
             << "; the same command goes on from there" << std::endl;
 }
@@ -65,13 +66,15 @@ int JobRunner::index_of(const std::string& job) const {
   throw Error(str("there is no job ", job));
 }
 
-proto::JobReport::Outcome JobRunner::run_on(comm::Communicator& ranks, int job,
+proto::JobReport::Outcome JobRunner::run_on(comm::Communicator& ranks, const ScheduledName& name,
                                             const std::function<bool()>& stop_requested) {
+  const int job = index_of(name.job);
   const proto::Job& spec = config_.job(job);
   pass_point({"job", -1, spec.name()});
   const parallel::DeviceMesh mesh(ranks, layout_of_job(spec, ranks.size()));
-  const JobContext context{config_,         spec, job, mesh, stream_, stop_requested, world_.size(),
-                           &matmul_tables_, board};
+  const JobContext context{config_, spec,           job,           mesh,
+                           stream_, stop_requested, world_.size(), &matmul_tables_,
+                           board,   name.shard};
   context.tell(-1, "starting");
   const bool stopped = context.stop_agreed() || run_job(context) == JobOutcome::kStopped;
   matmul_tables_.save();
@@ -88,11 +91,11 @@ proto::JobReport JobRunner::run(const proto::JobOrder& order,
                                 const std::function<bool()>& stop_requested) {
   proto::JobReport report;
   report.set_job(order.job());
-  const int job = index_of(order.job());
+  const ScheduledName name = parse_scheduled_name(order.job());
   const std::vector<int> members(order.rank().begin(), order.rank().end());
   const std::unique_ptr<comm::Communicator> ranks = ranks_.group(members, "job");
   try {
-    report.set_outcome(run_on(*ranks, job, stop_requested));
+    report.set_outcome(run_on(*ranks, name, stop_requested));
   } catch (const comm::PeerFailed& failure) {
     report.set_outcome(proto::JobReport::PEER_FAILED);
     report.set_reason(failure.what());
@@ -111,7 +114,8 @@ proto::JobReport JobRunner::run(const proto::JobOrder& order,
 
 /// Calls are of interest once the job has begun.
 void JobRunner::note_failure(const proto::JobReport& report) const {
-  const bool begun = std::filesystem::exists(JobFolder(config_.output(), report.job()).path());
+  const std::string job = parse_scheduled_name(report.job()).job;
+  const bool begun = std::filesystem::exists(JobFolder(config_.output(), job).path());
   if (begun && !report.is_bad_input()) keep_recent_calls(config_.output(), world_.rank(), world_);
   if (on_failure) on_failure(report.reason(), report.outcome() == proto::JobReport::PEER_FAILED);
 }

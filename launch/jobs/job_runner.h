@@ -6,6 +6,7 @@
 #include "core/base/stream.h"
 #include "launch/config.h"
 #include "launch/jobs/matmul_tables.h"
+#include "launch/jobs/sweep_shards.h"
 #include "launch/scheduler/scheduler.pb.h"
 #include "parallel/comm/communicator.h"
 #include "parallel/device_mesh.h"
@@ -36,7 +37,7 @@ class JobRunner {
 
  private:
   [[nodiscard]] int index_of(const std::string& job) const;
-  proto::JobReport::Outcome run_on(comm::Communicator& ranks, int job,
+  proto::JobReport::Outcome run_on(comm::Communicator& ranks, const ScheduledName& name,
                                    const std::function<bool()>& stop_requested);
 
   void note_failure(const proto::JobReport& report) const;

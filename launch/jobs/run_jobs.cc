@@ -2,23 +2,19 @@
 
 #include <glog/logging.h>
 
-#include <algorithm>
-#include <iostream>
 #include <set>
 #include <tuple>
-#include <utility>
 
 #include "core/base/clock.h"
 #include "core/base/file.h"
-#include "core/base/text.h"
 #include "launch/jobs/hardware.h"
 #include "launch/jobs/job_context.h"
 #include "launch/jobs/job_queue.h"
 #include "launch/jobs/job_runner.h"
 #include "launch/jobs/output_lock.h"
 #include "launch/jobs/run_checks.h"
+#include "launch/jobs/run_record.h"
 #include "launch/monitor/status_board.h"
-#include "launch/program.h"
 #include "launch/scheduler/crew.h"
 
 namespace halo::launch {
@@ -87,128 +83,17 @@ void warn_of_older_results(const Config& config, const std::vector<int>& order,
   }
 }
 
-MonitoredState monitored(JobState state) {
-  switch (state) {
-    case JobState::kWaiting:
-      return MonitoredState::kWaiting;
-    case JobState::kRunning:
-      return MonitoredState::kRunning;
-    case JobState::kDone:
-      return MonitoredState::kDone;
-    case JobState::kFailed:
-      return MonitoredState::kFailed;
-    case JobState::kSkipped:
-      return MonitoredState::kSkipped;
-  }
-  return MonitoredState::kWaiting;
-}
-
-/// Rank 0's knowledge of the run: the table of its jobs, kept in output/journal.
-class RunRecord {
- public:
-  RunRecord(const Config& config, int ranks, StatusBoard* board)
-      : config_(config),
-        path_(fs::path(config.output()) / "journal"),
-        journal_(path_),
-        board_(board) {
-    for (const auto& event : journal_.events()) table_.apply(event);
-    proto::SchedulerEvent event;
-    event.mutable_began()->set_ranks(ranks);
-    event.mutable_began()->set_tries_failed_again(true);
-    record(event);
-  }
-
-  void enqueue(const std::vector<int>& order, const std::set<std::string>& ended) {
-    enqueue_jobs(config_, order, ended, table_,
-                 [this](const proto::SchedulerEvent& event) { record(event); });
-    show();
-    began_ = unix_seconds();
-  }
-
-  [[nodiscard]] JobTable& table() { return table_; }
-  [[nodiscard]] Journal& journal() { return journal_; }
-
-  /// Shows what has happened, and says why a job failed.
-  void tell(const proto::SchedulerEvent& event) {
-    show();
-    if (!event.has_ended() || event.ended().succeeded()) return;
-    const JobStatus& status = table_.job(event.ended().name());
-    const std::string job = str("job ", status.job.name());
-    std::string text = status.reason;
-    if (text.find(job) == std::string::npos) text = job + ": " + text;
-    if (status.state == JobState::kWaiting)
-      text += str(" (it is tried again, after try ", status.attempts, " of ",
-                  status.job.retries() + 1, ")");
-    report_error("halo_train", text);
-  }
-
-  /// Says what was not done, and what the ranks' time went to. The end of a run that left nothing leaves no journal.
-  RunOutcome finish() {
-    bool failed = false, all_bad_input = true, ended = true, left_something = false;
-    int done = 0;
-    for (const JobStatus* status : table_.jobs()) {
-      const std::string& name = status->job.name();
-      left_something = left_something || fs::exists(JobFolder(config_.output(), name).path());
-      ended = ended && status->state != JobState::kWaiting && status->state != JobState::kRunning;
-      done += status->started >= began_ && status->state == JobState::kDone ? 1 : 0;
-      if (status->state == JobState::kFailed) {
-        failed = true;
-        all_bad_input = all_bad_input && status->is_bad_input;
-      }
-      if (status->state == JobState::kSkipped && find(name))
-        std::cout << "job " << name << " was not begun: it " << status->reason << '\n';
-    }
-    const double now = unix_seconds();
-    if (table_.ranks() > 1 && done > 1)
-      std::cout << done << " jobs on " << table_.ranks() << " ranks in "
-                << human_seconds(now - began_) << ", "
-                << formatted("%.0f%%", 100 * table_.idle_share(now))
-                << " of the ranks' time without a job\n";
-    std::cout.flush();
-    if (!left_something) fs::remove(path_);
-    if (!ended) return RunOutcome::kStopped;
-    if (!failed) return RunOutcome::kDone;
-    return all_bad_input ? RunOutcome::kBadInput : RunOutcome::kFailed;
-  }
-
- private:
-  void record(proto::SchedulerEvent event) {
-    event.set_time(unix_seconds());
-    record_event(event, journal_, table_);
-  }
-  /// On the monitor's page.
-  void show() {
-    if (board_ == nullptr) return;
-    for (const JobStatus* status : table_.jobs()) {
-      const std::string& name = status->job.name();
-      const auto [known, is_new] = shown_.emplace(name, status->state);
-      if (!is_new && std::exchange(known->second, status->state) == status->state) continue;
-      board_->job_state(name, monitored(status->state), steady_seconds(), status->reason);
-      if (!status->ranks.empty()) board_->job_ranks(name, static_cast<int>(status->ranks.size()));
-    }
-  }
-  [[nodiscard]] bool find(const std::string& name) const {
-    return std::ranges::any_of(config_.job(),
-                               [&](const proto::Job& job) { return job.name() == name; });
-  }
-
-  const Config& config_;
-  fs::path path_;
-  Journal journal_;
-  JobTable table_;
-  StatusBoard* board_;
-  std::map<std::string, JobState> shown_;
-  double began_ = 0;
-};
-
 }  // namespace
 
 DType JobContext::dtype() const { return dtype_of(job.precision()); }
 
-void JobContext::begin_folder() const {
-  fs::create_directories(folder().path());
-  write_file_atomically(folder().config(), to_text(job_config(config, index)));
+void begin_job_folder(const Config& config, int job) {
+  const JobFolder folder(config.output(), config.job(job).name());
+  fs::create_directories(folder.path());
+  write_file_atomically(folder.config(), to_text(job_config(config, job)));
 }
+
+void JobContext::begin_folder() const { begin_job_folder(config, index); }
 
 void JobContext::tell(std::int64_t step, const char* phase) const {
   if (board != nullptr) board->at_work(0, job.name(), step, phase, steady_seconds());
@@ -253,7 +138,7 @@ RunOutcome run_jobs(const Config& config, comm::Communicator& world, const std::
   auto outcome = RunOutcome::kDone;
   if (world.rank() == 0) {
     RunRecord record(config, world.size(), listeners.board);
-    record.enqueue(order, ended);
+    record.enqueue(order, ended, plan_shards(config, ended, world.size()));
     options.on_event = [&](const proto::SchedulerEvent& event) { record.tell(event); };
     run_first(*control, record.table(), record.journal(), options);
     outcome = record.finish();

@@ -1,13 +1,14 @@
-#include <glog/logging.h>
-
+#include <iostream>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "core/base/file.h"
+#include "core/base/progress_point.h"
 #include "core/halo/layer_sweep.h"
 #include "core/halo/transfer.h"
 #include "launch/jobs/job_context.h"
 #include "launch/jobs/model_reference.h"
+#include "launch/jobs/sweep_shards.h"
 
 namespace halo::launch {
 namespace {
@@ -21,40 +22,55 @@ std::string mixers_reference(const proto::Job& job) {
   return "job:" + job.needs(0);
 }
 
-const proto::Train& align_of(const Config& config, const std::string& reference) {
-  const std::string_view name = referenced_job(reference);
-  for (const proto::Job& job : config.job()) {
-    if (job.name() == name && job.has_train() && job.train().stage() == proto::ALIGN)
-      return job.train();
+/// The teacher, its tokenizer and the mixers that a sweep is of.
+struct Swept {
+  explicit Swept(const JobContext& context)
+      : names(swept_models(context.config, context.job)),
+        teacher(open_model(names.teacher, context.config.output())),
+        mixers(open_model(names.mixers, context.config.output())),
+        tokenizer(teacher.tokenizer / "tokenizer.json"),
+        sweep(selection_tasks(context.job.select()), tokenizer),
+        inputs(sweep_inputs(context.config, context.job)) {
+    HALO_REQUIRE_INPUT(mixers.mixers_only, str(names.mixers, " holds no aligned mixers"));
   }
-  throw InputError(reference + " is no ALIGN job of this config");
-}
+  [[nodiscard]] method::SweepResult nothing() const {
+    return sweep.nothing(teacher.config.num_hidden_layers);
+  }
+
+  SweptModels names;
+  ModelSource teacher, mixers;
+  data::Tokenizer tokenizer;
+  method::LayerSweep sweep;
+  std::string inputs;
+};
 
 /// Nothing when it was asked to stop.
-std::optional<method::Sweep> measure(const JobContext& context) {
-  const proto::Select& select = context.job.select();
-  const std::string reference = mixers_reference(context.job);
-  const ModelSource mixers = open_model(reference, context.config.output());
-  HALO_REQUIRE_INPUT(mixers.mixers_only, str(reference, " holds no aligned mixers"));
-  const ModelSource teacher =
-      open_model(align_of(context.config, reference).teacher(), context.config.output());
-  const model::LoadedModel loaded =
-      model::load_model(teacher.config, *teacher.weights, context.dtype(), context.stream);
-  const model::ParameterSet mixer_weights(context.stream, method::align_specs(mixers.config),
-                                          context.dtype(), model::ParameterSet::Use::kFrozen);
-  model::load_parameters(mixer_weights, *mixers.weights);
-  const data::Tokenizer tokenizer(teacher.tokenizer / "tokenizer.json");
-  const method::SweepInputs inputs{teacher.config, *loaded.parameters, mixer_weights,
-                                   model::hybrid_options_of(mixers.config), tokenizer};
-  const auto tasks =
-      infer::read_tasks({select.tasks().begin(), select.tasks().end()}, select.max_examples());
-  const auto scores = method::sweep_layers(inputs, tasks, context.world(), context.stream,
-                                           [&] { return context.stop_agreed(); });
-  if (!scores) return std::nullopt;
-  method::Sweep sweep;
-  sweep.model = teacher.reference;
-  sweep.layers = scores->layers;
-  return sweep;
+std::optional<method::SweepResult> measure_shard(const JobContext& context, const Swept& swept) {
+  if (!swept.sweep.has_work(*context.shard)) return swept.nothing();
+  const model::LoadedModel loaded = model::load_model(swept.teacher.config, *swept.teacher.weights,
+                                                      context.dtype(), context.stream);
+  const model::ParameterSet mixers(context.stream, method::align_specs(swept.mixers.config),
+                                   context.dtype(), model::ParameterSet::Use::kFrozen);
+  model::load_parameters(mixers, *swept.mixers.weights);
+  const method::SweepModels models{swept.teacher.config, *loaded.parameters, mixers,
+                                   model::hybrid_options_of(swept.mixers.config)};
+  return swept.sweep.measure(models, *context.shard, context.stop_requested, context.stream);
+}
+
+JobOutcome run_shard(const JobContext& context) {
+  pass_point({"loading", -1, context.job.name()});
+  const Swept swept(context);
+  const auto result = measure_shard(context, swept);
+  if (!result) return JobOutcome::kStopped;
+  write_shard(context.folder(), swept.inputs, *context.shard, *result);
+  return JobOutcome::kDone;
+}
+
+nlohmann::json passes_to_json(const method::SweepPasses& passes) {
+  return {{"batches", passes.batches},
+          {"teacher", passes.teacher},
+          {"branches", passes.branches},
+          {"decoding", passes.decoding}};
 }
 
 /// How many layers are kept: as the job says, else the file of scores, else a quarter.
@@ -67,14 +83,23 @@ method::Sweep read_scores(const proto::Select& select) {
   return method::parse_sweep(read_file(select.scores()), select.scores());
 }
 
-std::optional<nlohmann::json> by_importance(const JobContext& context) {
+nlohmann::json by_importance(const JobContext& context) {
   const proto::Select& select = context.job.select();
-  std::optional<method::Sweep> sweep =
-      select.scores().empty() ? measure(context) : read_scores(select);
-  if (!sweep) return std::nullopt;
-  sweep->keep = keep_of(select, sweep->keep, static_cast<int>(sweep->layers.size()));
-  nlohmann::json result = nlohmann::json::parse(method::sweep_to_json(*sweep));
+  method::Sweep sweep;
+  nlohmann::json passes;
+  if (select.scores().empty()) {
+    const Swept swept(context);
+    const method::SweepResult sum = sum_of_shards(context.folder(), swept.inputs, swept.nothing());
+    sweep.model = swept.teacher.reference;
+    sweep.layers = swept.sweep.scores(sum).layers;
+    passes = passes_to_json(sum.passes);
+  } else {
+    sweep = read_scores(select);
+  }
+  sweep.keep = keep_of(select, sweep.keep, static_cast<int>(sweep.layers.size()));
+  nlohmann::json result = nlohmann::json::parse(method::sweep_to_json(sweep));
   result["selected"] = result.at("expected_keep");
+  if (!passes.is_null()) result["passes"] = passes;
   return result;
 }
 
@@ -94,18 +119,31 @@ nlohmann::json evenly_spaced(const JobContext& context) {
   return {{"keep", keep}, {"selected", method::uniform_layers(layers, keep)}};
 }
 
+void tell_selection(const std::string& job, const nlohmann::json& result) {
+  std::string text =
+      str("job ", job, ": layers kept as softmax attention: ", result.at("selected").dump());
+  if (const auto passes = result.find("passes"); passes != result.end()) {
+    const auto count = [&](const char* name) { return passes->at(name).get<std::int64_t>(); };
+    const auto layers = static_cast<std::int64_t>(result.at("layers").size());
+    const std::int64_t batches = std::max<std::int64_t>(1, count("batches"));
+    text += str("; ", batches, " batches of ", (count("teacher") + count("branches")) / batches,
+                " layer passes each (", layers * layers, " one layer after the other)");
+  }
+  std::cout << text << std::endl;
+}
+
 }  // namespace
 
 JobOutcome run_select_job(const JobContext& context) {
-  const std::optional<nlohmann::json> result = context.job.select().strategy() == proto::UNIFORM
-                                                   ? evenly_spaced(context)
-                                                   : by_importance(context);
-  if (!result) return JobOutcome::kStopped;
+  if (context.shard) return run_shard(context);
+  const bool uniform = context.job.select().strategy() == proto::UNIFORM;
+  const nlohmann::json result = uniform ? evenly_spaced(context) : by_importance(context);
   if (!context.is_first_rank()) return JobOutcome::kDone;
   context.begin_folder();
-  write_file_atomically(context.folder().result(), result->dump(2) + "\n");
-  LOG(INFO) << context.job.name()
-            << ": layers kept as softmax attention: " << result->at("selected").dump();
+  write_file_atomically(context.folder().result(), result.dump(2) + "\n");
+  std::error_code left;  // no harm: the result is there
+  std::filesystem::remove_all(shards_folder(context.folder()), left);
+  tell_selection(context.job.name(), result);
   return JobOutcome::kDone;
 }
 

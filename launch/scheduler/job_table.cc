@@ -179,14 +179,33 @@ void JobTable::end(const proto::JobEnded& ended, double time) {
   }
   status.reason = ended.reason();
   status.is_bad_input = ended.is_bad_input();
-  if (!status.is_bad_input && status.attempts <= status.job.retries()) {
+  const auto whole = jobs_.find(status.job.part_of());
+  const bool in_vain = whole != jobs_.end() && whole->second.state == JobState::kFailed;
+  if (!status.is_bad_input && !in_vain && status.attempts <= status.job.retries()) {
     status.state = JobState::kWaiting;
     status.not_before =
         time + std::min(policy_.most_backoff, std::ldexp(policy_.backoff, status.attempts - 1));
     return;
   }
   status.state = JobState::kFailed;
+  if (!status.job.part_of().empty()) fail_whole(status);
   skip_those_that_need(ended.name());
+}
+
+/// With it go the parts that have not begun.
+void JobTable::fail_whole(const JobStatus& part) {
+  const std::string& name = part.job.part_of();
+  const auto whole = jobs_.find(name);
+  if (whole == jobs_.end() || whole->second.state != JobState::kWaiting) return;
+  whole->second.state = JobState::kFailed;
+  whole->second.reason = part.reason;
+  whole->second.is_bad_input = part.is_bad_input;
+  for (auto& [unused, other] : jobs_) {
+    if (other.job.part_of() != name || other.state != JobState::kWaiting) continue;
+    other.state = JobState::kSkipped;
+    other.reason = str("is a part of job ", name, ", which failed");
+  }
+  skip_those_that_need(name);
 }
 
 void JobTable::begin(const proto::RunBegan& began, double time) {

@@ -72,6 +72,7 @@ class JobTable {
   void start(const proto::JobStarted& started, double time);
   void end(const proto::JobEnded& ended, double time);
   void free(JobStatus& status, double time);
+  void fail_whole(const JobStatus& part);
   void skip_for_needs(JobStatus& status) const;
   void skip_those_that_need(const std::string& name);
   [[nodiscard]] int ranks_of(const JobStatus& status) const;

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <span>
 #include <string_view>
+#include <tuple>
 
 #include "core/base/crc32c.h"
 #include "core/base/error.h"
@@ -44,6 +45,22 @@ std::string record_of(std::string_view payload) {
   return length + little_endian(checksum(length + std::string(payload))) + std::string(payload);
 }
 
+/// Appends the events of a journal's bytes up to the first record that is not whole. Returns where that begins.
+std::size_t read_records(std::string_view all, std::vector<proto::SchedulerEvent>& events) {
+  std::size_t at = kHead.size();
+  while (all.size() - at >= kRecordHead) {
+    const std::uint32_t length = read_little_endian(all.substr(at));
+    if (length > kLongestEvent || all.size() - at - kRecordHead < length) break;
+    const std::string_view payload = all.substr(at + kRecordHead, length);
+    if (record_of(payload).substr(0, kRecordHead) != all.substr(at, kRecordHead)) break;
+    proto::SchedulerEvent event;
+    if (!event.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) break;
+    events.push_back(std::move(event));
+    at += kRecordHead + length;
+  }
+  return at;
+}
+
 [[noreturn]] void fail_with_reason(const std::filesystem::path& path, const char* what) {
   throw Error(str("cannot ", what, ' ', path.string(), ": ", std::strerror(errno)));
 }
@@ -76,30 +93,14 @@ void Journal::begin() {
 }
 
 void Journal::read(const std::string& bytes) {
-  const std::string_view all = bytes;
-  std::size_t at = kHead.size();
-  const auto event_at = [&](std::size_t place) -> bool {
-    const std::uint32_t length = read_little_endian(all.substr(place));
-    if (length > kLongestEvent || all.size() - place - kRecordHead < length) return false;
-    const std::string_view payload = all.substr(place + kRecordHead, length);
-    if (record_of(payload).substr(0, kRecordHead) != all.substr(place, kRecordHead)) return false;
-    proto::SchedulerEvent event;
-    if (!event.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) return false;
-    events_.push_back(std::move(event));
-    return true;
-  };
-  while (all.size() - at >= kRecordHead && event_at(at))
-    at += kRecordHead + read_little_endian(all.substr(at));
-  if (at < all.size()) {
-    const std::filesystem::path kept = path_.string() + ".damaged";
-    write_file_atomically(kept, bytes);
-    LOG(WARNING) << path_.string() << ": " << all.size() - at << " bytes behind event "
-                 << events_.size()
-                 << " are torn by a crash, or damaged, and are cut off; the whole "
-                 << "file is kept as " << kept.string();
-    cut(at);
-  }
-  length_ = at;
+  length_ = read_records(bytes, events_);
+  if (length_ == bytes.size()) return;
+  const std::filesystem::path kept = path_.string() + ".damaged";
+  write_file_atomically(kept, bytes);
+  LOG(WARNING) << path_.string() << ": " << bytes.size() - length_ << " bytes behind event "
+               << events_.size() << " are torn by a crash, or damaged, and are cut off; the whole "
+               << "file is kept as " << kept.string();
+  cut(length_);
 }
 
 void Journal::cut(std::size_t length) {
@@ -132,6 +133,14 @@ void Journal::append(const proto::SchedulerEvent& event) {
       LOG(ERROR) << path_.string() << ": what was half written stays at its end";
     throw;
   }
+}
+
+std::vector<proto::SchedulerEvent> read_journal(const std::filesystem::path& path) {
+  std::vector<proto::SchedulerEvent> events;
+  if (!std::filesystem::exists(path)) return events;
+  const std::string bytes = read_file(path);
+  if (bytes.starts_with(kHead)) std::ignore = read_records(bytes, events);
+  return events;
 }
 
 void record_event(const proto::SchedulerEvent& event, Journal& journal, JobTable& table) {

@@ -16,7 +16,10 @@ namespace halo::comm {
 /// The ranks of one communicator.
 struct Scope {
   std::string name;
-  int id = 0;                // unique among the scopes of each member
+  int id = 0;     // unique among all scopes that each member ever has
+  int block = 0;  // of tags; unique among the scopes that each member has
+  int group =
+      0;  // the nearest scope that group() made: itself or one that it was split from; 0: none
   std::vector<int> lineage;  // its own id and those of all scopes it was split from
   std::vector<int> members;  // world ranks
   int rank = 0;              // this rank's place in them

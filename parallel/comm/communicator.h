@@ -2,6 +2,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -94,7 +95,9 @@ class Communicator {
   [[nodiscard]] virtual std::unique_ptr<Communicator> split(int color, int key,
                                                             std::string name) = 0;
   /// The ranks `members` of this one form a new communicator, in that order. Collective over the members alone, who all give
-  /// the same: each exchanges a message with every other over this communicator. The other ranks do not notice.
+  /// the same: each exchanges messages with every other over this communicator. The other ranks do not notice. A program may make any
+  /// number of groups one after the other: what they took is free again once they and all that was split from them are gone.
+  /// Whoever leaves one before its end must abort it.
   [[nodiscard]] virtual std::unique_ptr<Communicator> group(std::span<const int> members,
                                                             std::string name) = 0;
   /// A communicator of this rank alone for the memory that this one takes. Made by no one else's help, and its calls end at
@@ -124,6 +127,7 @@ struct CommunicatorOptions {
                               << 30;  // longer messages travel in several; equal on every rank
   std::size_t piece_bytes = std::size_t{1}
                             << 20;  // reductions go in pieces of up to this; equal on every rank
+  int max_tag = std::numeric_limits<int>::max();  // or the transport's; equal on every rank
 };
 
 }  // namespace halo::comm

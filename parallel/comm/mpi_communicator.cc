@@ -48,11 +48,10 @@ MpiSession::MpiSession() : state_(std::make_shared<State>()) {
 
 MpiSession::~MpiSession() {
   try {
-    if (!state_->abandoned && !everyone_came(state_->failed)) {
-      state_->abandoned = true;
+    if (everyone_came(state_->failed || state_->suspected))
+      check_mpi(MPI_Finalize(), "MPI_Finalize");
+    else
       LOG(ERROR) << "rank " << state_->rank << ": not every rank came to its end";
-    }
-    if (!state_->abandoned) check_mpi(MPI_Finalize(), "MPI_Finalize");
   } catch (const std::exception& failure) {
     LOG(ERROR) << "rank " << state_->rank << ": " << failure.what();
   }
@@ -65,8 +64,7 @@ std::unique_ptr<Communicator> MpiSession::world(const CommunicatorOptions& optio
   return make_transport_communicator(make_mpi_transport(state_), "world", options);
 }
 
-void MpiSession::abandon() noexcept { state_->abandoned = true; }
-bool MpiSession::abandoned() const noexcept { return state_->abandoned; }
+bool MpiSession::may_have_lost_a_peer() const noexcept { return state_->suspected; }
 
 void MpiSession::leave(int exit_code) noexcept {
   std::fflush(nullptr);

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "core/base/error.h"
+#include "parallel/comm/grace.h"
 
 namespace halo::comm {
 namespace {
@@ -18,8 +19,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int kAbortTag = 0;
-// What abort() and withdrawn messages may spend, in all, on getting through.
-constexpr std::chrono::milliseconds kGrace{500};
 
 /// An AbortNotice as it travels: short enough to be sent eagerly by every MPI transport.
 struct AbortWire {
@@ -124,7 +123,7 @@ class MpiTransport final : public Transport {
   }
   void note_failure(bool peer_lost) noexcept override {
     session_->failed = true;
-    session_->abandoned = session_->abandoned || peer_lost;
+    session_->suspected = session_->suspected || peer_lost;
   }
 
   void message_ended() { moved_ = true; }
@@ -148,9 +147,8 @@ class MpiTransport final : public Transport {
 
   bool grace_left() noexcept {
     const auto begin = Clock::now();
-    back_off(spent_);
-    spent_ += Clock::now() - begin;
-    return spent_ < kGrace;
+    back_off(grace_.spent());
+    return grace_.spend(begin, Clock::now());
   }
 
   std::shared_ptr<MpiSession::State> session_;
@@ -159,7 +157,7 @@ class MpiTransport final : public Transport {
   std::deque<std::unique_ptr<AbortSend>> aborts_;
   bool moved_ = false;  // a message ended since the last pause
   Clock::time_point moved_at_{};
-  std::chrono::nanoseconds spent_{0};  // of kGrace
+  Grace grace_;  // of abort() and withdrawn messages, to get through
 };
 
 MpiRequest::~MpiRequest() {

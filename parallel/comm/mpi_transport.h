@@ -10,7 +10,7 @@ namespace halo::comm {
 struct MpiSession::State {
   int rank = 0;
   int size = 1;
-  bool abandoned = false;  // a peer may be gone
+  bool suspected = false;  // a peer may be gone: it missed a deadline, or MPI failed
   bool failed = false;     // an abort was sent or received
 };
 

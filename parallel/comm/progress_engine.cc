@@ -55,7 +55,7 @@ Channel ProgressEngine::channel(const std::shared_ptr<const Scope>& scope, std::
   return {transport_.get(),
           &stream_,
           scope,
-          1 + scope->id * kTagsPerScope + turn,
+          1 + scope->block * kTagsPerScope + turn,
           options_.message_bytes,
           options_.piece_bytes};
 }
@@ -164,10 +164,15 @@ void ProgressEngine::abort(const Scope& scope, const std::string& reason) {
   }
 }
 
-void ProgressEngine::reserve_scope(int id) {
-  HALO_REQUIRE(id < transport_->max_tag() / kTagsPerScope,
-               str("communicator number ", id, ": tags end at ", transport_->max_tag()));
-  next_scope_ = id + 1;
+int ProgressEngine::tag_blocks(const Transport& transport, const CommunicatorOptions& options) {
+  const int blocks = std::min(transport.max_tag(), options.max_tag) / kTagsPerScope;
+  HALO_REQUIRE(blocks > 1, str("tags up to ", std::min(transport.max_tag(), options.max_tag),
+                               " are too few for communicators of ", kTagsPerScope, " each"));
+  return blocks;
+}
+
+void ProgressEngine::forget(const Scope& scope) {
+  scopes_.remove(scope, [this](int id) { return failed_.contains(id); });
 }
 
 void ProgressEngine::poll_abort() {

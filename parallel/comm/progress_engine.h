@@ -8,6 +8,7 @@
 #include "core/base/stream.h"
 #include "parallel/comm/collectives.h"
 #include "parallel/comm/flight_recorder.h"
+#include "parallel/comm/scope_registry.h"
 
 namespace halo::comm {
 
@@ -16,7 +17,9 @@ namespace halo::comm {
 class ProgressEngine : public std::enable_shared_from_this<ProgressEngine> {
  public:
   ProgressEngine(std::unique_ptr<Transport> transport, const CommunicatorOptions& options)
-      : transport_(std::move(transport)), options_(options) {}
+      : transport_(std::move(transport)),
+        options_(options),
+        scopes_(tag_blocks(*transport_, options)) {}
 
   /// An operation that was started; finished ones are in nobody's list.
   struct Running {
@@ -52,9 +55,9 @@ class ProgressEngine : public std::enable_shared_from_this<ProgressEngine> {
   /// Fails the scope here and at its other members.
   void abort(const Scope& scope, const std::string& reason);
 
-  [[nodiscard]] int next_scope() const { return next_scope_; }
-  /// Takes the scope id on which all members of a split agreed.
-  void reserve_scope(int id);
+  [[nodiscard]] ScopeRegistry& scopes() { return scopes_; }
+  /// A scope of which this rank holds nothing any more.
+  void forget(const Scope& scope);
 
  private:
   struct Failure {
@@ -62,6 +65,8 @@ class ProgressEngine : public std::enable_shared_from_this<ProgressEngine> {
     std::string reason;
   };
 
+  [[nodiscard]] static int tag_blocks(const Transport& transport,
+                                      const CommunicatorOptions& options);
   void progress();
   bool step(Running& running);  // true when it ended
   void poll_abort();
@@ -76,7 +81,7 @@ class ProgressEngine : public std::enable_shared_from_this<ProgressEngine> {
   CallLog log_;
   std::vector<std::shared_ptr<Running>> active_;  // in the order they were started
   std::map<int, Failure> failed_;                 // by scope id; the first failure of each
-  int next_scope_ = 1;
+  ScopeRegistry scopes_;
 };
 
 }  // namespace halo::comm

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <functional>
 #include <numeric>
 #include <tuple>
 #include <utility>
@@ -142,71 +143,123 @@ class TransportCommunicator final : public Communicator {
                           make(engine_->channel(scope_, sequence)));
   }
 
-  /// `id` is the lowest that none of the members has used.
-  [[nodiscard]] std::unique_ptr<Communicator> child(std::int64_t id, std::span<const int> members,
-                                                    std::string name);
+  /// Gives everyone's words, of the ranks that a new communicator is agreed on with.
+  using Gather = std::function<std::vector<std::int64_t>(std::span<const std::int64_t> own)>;
+  /// A block of tags that is free on all of them, looked for from `first` on.
+  [[nodiscard]] int agreed_block(int first, const Gather& gather) const;
+  struct Place {
+    int id, block;
+    bool is_group;
+  };
+  [[nodiscard]] std::unique_ptr<Communicator> child(const Place& place,
+                                                    std::span<const int> members, std::string name);
 
   std::shared_ptr<ProgressEngine> engine_;
   std::shared_ptr<const Scope> scope_;
   std::int64_t sequence_ = 0;
 };
 
-/// Needs nothing from the transport but messages: the members agree on an id that none of them has used, which keeps
-/// the new communicator's tags apart from all others that two of its ranks share. (MPI_Comm_split and
-/// MPI_Comm_create_group block without a deadline, also when a peer is gone.)
+/// Needs nothing from the transport but messages: the members agree on a number that none of them has used, and on a block
+/// of tags that none of them uses, which keeps the new communicator's messages apart from all others that two of its ranks
+/// share. (MPI_Comm_split and MPI_Comm_create_group block without a deadline, also when a peer is gone.)
 std::unique_ptr<Communicator> TransportCommunicator::split(int color, int key, std::string name) {
   const auto ranks = static_cast<std::size_t>(size());
-  std::vector<std::array<std::int64_t, 3>> wishes(ranks);  // color, key, lowest unused id
-  std::array<std::int64_t, 3> own{color, key, engine_->next_scope()};
-  const std::vector<std::int64_t> counts(ranks, 3);
-  all_gather(view(wishes[0].data(), {size() * 3}), view(own.data(), {3}), counts).wait();
-
+  const Gather gather = [&](std::span<const std::int64_t> own) {
+    const auto words = static_cast<std::int64_t>(own.size());
+    std::vector<std::int64_t> all(ranks * own.size());
+    const std::vector<std::int64_t> counts(ranks, words);
+    all_gather(view(all.data(), {size() * words}), view(own.data(), {words}), counts).wait();
+    return all;
+  };
+  const ScopeRegistry& scopes = engine_->scopes();
+  const std::array<std::int64_t, 4> own{color, key, scopes.next_id(), scopes.next_block()};
+  const std::vector<std::int64_t> wishes = gather(own);
   std::vector<std::tuple<std::int64_t, int>> order;  // key, rank
-  std::int64_t id = 0;
+  std::int64_t id = 0, first = 0;
   for (int r = 0; r < size(); ++r) {
-    const auto& wish = wishes[static_cast<std::size_t>(r)];
+    const auto wish = std::span(wishes).subspan(static_cast<std::size_t>(r) * own.size());
     if (wish[0] == color) order.emplace_back(wish[1], r);
     id = std::max(id, wish[2]);
+    first = std::max(first, wish[3]);
   }
   std::sort(order.begin(), order.end());
   std::vector<int> members;
   for (const auto& [unused, member] : order) members.push_back(member);
-  return child(id, members, std::move(name));
+  const int block = agreed_block(static_cast<int>(first), gather);
+  return child({static_cast<int>(id), block, false}, members, std::move(name));
 }
 
 std::unique_ptr<Communicator> TransportCommunicator::group(std::span<const int> members,
                                                            std::string name) {
   HALO_REQUIRE(std::ranges::count(members, rank()) == 1,
                str("group ", name, ": rank ", rank(), " is no member, or more than one"));
-  std::int64_t own = engine_->next_scope();
-  std::vector<std::int64_t> others(members.size(), own);
-  std::vector<Message> sends, receives;
-  for (std::size_t i = 0; i < members.size(); ++i) {
-    require_peer(members[i], size(), "group");
-    HALO_REQUIRE(std::ranges::count(members, members[i]) == 1,
-                 str("group ", name, ": rank ", members[i], " is more than one member"));
-    if (members[i] == rank()) continue;
-    sends.push_back({members[i], view(&own, {1})});
-    receives.push_back({members[i], view(&others[i], {1})});
+  for (const int member : members) {
+    require_peer(member, size(), "group");
+    HALO_REQUIRE(std::ranges::count(members, member) == 1,
+                 str("group ", name, ": rank ", member, " is more than one member"));
   }
-  exchange(sends, receives).wait();
-  return child(std::ranges::max(others), members, std::move(name));
+  const Gather gather = [&](std::span<const std::int64_t> own) {
+    const auto words = static_cast<std::int64_t>(own.size());
+    std::vector<std::int64_t> all;
+    for (std::size_t i = 0; i < members.size(); ++i) all.insert(all.end(), own.begin(), own.end());
+    std::vector<Message> sends, receives;
+    for (std::size_t i = 0; i < members.size(); ++i) {
+      if (members[i] == rank()) continue;
+      sends.push_back({members[i], view(own.data(), {words})});
+      receives.push_back({members[i], view(all.data() + i * own.size(), {words})});
+    }
+    exchange(sends, receives).wait();
+    return all;
+  };
+  const ScopeRegistry& scopes = engine_->scopes();
+  const std::vector<std::int64_t> nexts =
+      gather(std::array<std::int64_t, 2>{scopes.next_id(), scopes.next_block()});
+  std::int64_t id = 0, first = 0;
+  for (std::size_t i = 0; i < nexts.size(); i += 2) {
+    id = std::max(id, nexts[i]);
+    first = std::max(first, nexts[i + 1]);
+  }
+  const int block = agreed_block(static_cast<int>(first), gather);
+  return child({static_cast<int>(id), block, true}, members, std::move(name));
 }
 
-std::unique_ptr<Communicator> TransportCommunicator::child(std::int64_t id,
+int TransportCommunicator::agreed_block(int first, const Gather& gather) const {
+  const ScopeRegistry& scopes = engine_->scopes();
+  for (int looked = 0; looked < scopes.blocks(); looked += ScopeRegistry::kWindow) {
+    const ScopeRegistry::Window own = scopes.taken(first);
+    const std::vector<std::int64_t> words = gather(own);
+    std::vector<ScopeRegistry::Window> windows(words.size() / own.size());
+    for (std::size_t i = 0; i < windows.size(); ++i)
+      std::copy_n(words.begin() + static_cast<std::ptrdiff_t>(i * own.size()), own.size(),
+                  windows[i].begin());
+    if (const int block = scopes.first_free(first, windows); block >= 0) return block;
+    first = (first + ScopeRegistry::kWindow) % scopes.blocks();
+  }
+  throw Error(str(scope_->name, ": all ", scopes.blocks(),
+                  " blocks of message tags belong to communicators that are in use or have failed: "
+                  "start the program again"));
+}
+
+std::unique_ptr<Communicator> TransportCommunicator::child(const Place& place,
                                                            std::span<const int> members,
                                                            std::string name) {
-  engine_->reserve_scope(static_cast<int>(id));
-  auto scope = std::make_shared<Scope>();
+  const auto forget = [engine = std::weak_ptr(engine_)](Scope* scope) {
+    const std::unique_ptr<Scope> gone(scope);
+    if (const auto there = engine.lock()) there->forget(*gone);
+  };
+  const std::shared_ptr<Scope> scope(new Scope, forget);
   scope->name = std::move(name);
-  scope->id = static_cast<int>(id);
+  scope->id = place.id;
+  scope->block = place.block;
+  scope->group = place.is_group ? place.id : scope_->group;
   scope->lineage = scope_->lineage;
   scope->lineage.push_back(scope->id);
   for (const int member : members) {
     if (member == rank()) scope->rank = scope->size();
     scope->members.push_back(scope_->world_rank(member));
   }
-  return std::make_unique<TransportCommunicator>(engine_, std::move(scope));
+  engine_->scopes().add(*scope);
+  return std::make_unique<TransportCommunicator>(engine_, scope);
 }
 
 }  // namespace

@@ -13,5 +13,8 @@ struct Case {
 };
 [[nodiscard]] std::span<const Case> collective_cases();
 [[nodiscard]] std::span<const Case> failure_cases();  // leave every rank alive and `world` usable
+/// Of more communicators, one after the other, than kFewTags as a world's `max_tag` has tags for at once.
+[[nodiscard]] std::span<const Case> reuse_cases();
+constexpr int kFewTags = 32767;  // what MPI promises: 31 communicators
 
 }  // namespace halo::comm

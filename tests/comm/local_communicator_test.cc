@@ -26,6 +26,8 @@ const Setting kShortMessages{
     "InShortMessages",
     {.deadline = milliseconds(60000), .message_bytes = 12007, .piece_bytes = 4096}};
 
+const Setting kWithFewTags{"WithFewTags", {.deadline = milliseconds(60000), .max_tag = kFewTags}};
+
 struct Run {
   Case body;
   int ranks;
@@ -43,6 +45,8 @@ std::vector<Run> runs() {
   };
   add(kDefaults, {1, 2, 3, 4, 11});
   add(kShortMessages, {2, 3});
+  for (const int ranks : {1, 2, 3, 4})
+    for (const Case& body : reuse_cases()) result.push_back({body, ranks, kWithFewTags});
   return result;
 }
 

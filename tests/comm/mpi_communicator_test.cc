@@ -17,6 +17,7 @@ using std::chrono::milliseconds;
 struct Run {
   Case body;
   bool short_messages;
+  bool few_tags = false;
 };
 void PrintTo(const Run& run, std::ostream* out) { *out << run.body.name; }
 
@@ -26,6 +27,7 @@ std::vector<Run> runs() {
     for (const Case& body : collective_cases()) result.push_back({body, short_messages});
     for (const Case& body : failure_cases()) result.push_back({body, short_messages});
   }
+  for (const Case& body : reuse_cases()) result.push_back({body, false, true});
   return result;
 }
 
@@ -37,6 +39,7 @@ TEST_P(MpiCommunicatorTest, Holds) {
     options.message_bytes = 12007;
     options.piece_bytes = 4096;
   }
+  if (GetParam().few_tags) options.max_tag = kFewTags;
   const auto world = test_session().world(options);
   try {
     GetParam().body.run(*world);
@@ -44,13 +47,14 @@ TEST_P(MpiCommunicatorTest, Holds) {
     world->abort(failure.what());
     ADD_FAILURE() << failure.what();
   }
-  EXPECT_FALSE(test_session().abandoned());
+  EXPECT_FALSE(test_session().may_have_lost_a_peer());
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, MpiCommunicatorTest, testing::ValuesIn(runs()),
                          [](const auto& run) {
                            return str(run.param.body.name,
-                                      run.param.short_messages ? "InShortMessages" : "");
+                                      run.param.short_messages ? "InShortMessages" : "",
+                                      run.param.few_tags ? "WithFewTags" : "");
                          });
 
 TEST(MpiSessionTest, WorldsAreApart) {

@@ -38,6 +38,7 @@ TEST(DrillTest, StrikesItsRankAtItsStepAndPlace) {
 
 TEST(DrillTest, OutsideOfStepsItCountsHowOftenAPlaceIsPassed) {
   EXPECT_TRUE(strikes("1:0:throw:loading", {{"job"}, {"loading"}}));
+  EXPECT_TRUE(strikes("1:1:throw:sweeping", {{"sweeping"}, {"sweeping"}}));
   EXPECT_TRUE(strikes("1:1:throw:job_ended", {{"job_ended"}, {"step", 1}, {"job_ended"}}));
 }
 

@@ -14,17 +14,19 @@ using testing::IsEmpty;
 /// What a program of `ranks` ranks tells the scheduler of a config.
 class JobQueueTest : public testing::Test {
  protected:
-  void begin(const std::string& jobs, const std::set<std::string>& ended = {}, int ranks = 4) {
+  void begin(const std::string& jobs, const std::set<std::string>& ended = {}, int ranks = 4,
+             const std::map<std::string, ShardPlan>& plans = {}) {
     proto::SchedulerEvent began;
     began.mutable_began()->set_ranks(ranks);
     began.mutable_began()->set_tries_failed_again(true);
     table_.apply(began);
     events_ = 0;
     const Config config = parse_config(jobs, "text");
-    enqueue_jobs(config, job_order(config), ended, table_, [&](const proto::SchedulerEvent& event) {
-      table_.apply(event);
-      ++events_;
-    });
+    enqueue_jobs(config, job_order(config), ended, plans, table_,
+                 [&](const proto::SchedulerEvent& event) {
+                   table_.apply(event);
+                   ++events_;
+                 });
   }
   std::vector<std::string> due() const {
     std::vector<std::string> names;
@@ -81,6 +83,35 @@ TEST_F(JobQueueTest, AJobThatIsDoneMayHaveHadMoreRanks) {
   EXPECT_TRUE(table_.all_ended());
 }
 
+TEST_F(JobQueueTest, ShardsAreJobsOfOneRankBeforeTheirOwn) {
+  const std::string jobs = R"(job { name: "a" train {} }
+                              job { name: "s" needs: "a" ranks: 2 retries: 1 select {} })";
+  begin(jobs, {"a"}, 4, {{"s", {4, {1}}}});
+  EXPECT_THAT(table_.job("s").job.needs(),
+              ElementsAre("a", "s.0-of-4", "s.1-of-4", "s.2-of-4", "s.3-of-4"));
+  EXPECT_EQ(table_.job("s").job.ranks(), 1);
+  EXPECT_EQ(table_.job("s.1-of-4").state, JobState::kDone);
+  EXPECT_EQ(table_.job("s.3-of-4").job.retries(), 1);
+  EXPECT_THAT(due(), ElementsAre("s.0-of-4", "s.3-of-4")) << "two at once: 2 comes after 0";
+  begin(jobs, {"a"}, 4, {{"s", {4, {1}}}});
+  EXPECT_EQ(events_, 0);
+  begin(jobs, {"a"}, 4, {{"s", {1, {}}}});  // begun anew in another way
+  EXPECT_THAT(due(), ElementsAre("s.0-of-1"));
+  EXPECT_EQ(table_.job("s.2-of-4").state, JobState::kSkipped);
+  begin(jobs, {"a", "s"}, 4);
+  EXPECT_TRUE(table_.all_ended());
+}
+
+TEST_F(JobQueueTest, NamesOfShardsCanBeRead) {
+  const ScheduledName name = parse_scheduled_name("s-1.3-of-32");
+  EXPECT_EQ(name.job, "s-1");
+  EXPECT_EQ(name.shard, (method::SweepShard{3, 32}));
+  EXPECT_EQ(to_string(name), "s-1.3-of-32");
+  EXPECT_FALSE(parse_scheduled_name("s").shard);
+  for (const char* bad : {"s.", "s.3", "s.3-of-3", "s.-1-of-3", "s.03-of-4", "s.1-of-2x"})
+    EXPECT_THROW(std::ignore = parse_scheduled_name(bad), Error) << bad;
+}
+
 TEST_F(JobQueueTest, RanksAreThoseThereAreOrFewer) {
   const auto ranks = [](const std::string& text) {
     return ranks_of_job(parse_config("job {" + text + "}", "text").job(0), 6);
@@ -90,6 +121,7 @@ TEST_F(JobQueueTest, RanksAreThoseThereAreOrFewer) {
   EXPECT_EQ(ranks("evaluate {}"), 6);
   EXPECT_EQ(ranks("export {}"), 1);
   EXPECT_EQ(ranks("report {}"), 1);
+  EXPECT_EQ(ranks("ranks: 3 select {}"), 1);
   EXPECT_THROW(std::ignore = ranks("ranks: 7 train {}"), InputError);
 }
 

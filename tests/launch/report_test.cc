@@ -101,6 +101,7 @@ TEST(ReportText, IsANeatTable) {
     EXPECT_FALSE(line.ends_with(' ')) << line;
   }
   EXPECT_TRUE(text.ends_with('\n'));
+  EXPECT_NE(text.find("\n  ranks: 2\n"), std::string::npos) << text;
   EXPECT_NE(text.find("kept as softmax attention: 1, 4\n"), std::string::npos) << text;
   EXPECT_NE(text.find("  hybrid after finetune            29.9             +5.6%        1.966\n"),
             std::string::npos)

@@ -11,6 +11,7 @@ struct JobOptions {
   int ranks = 1, priority = 0, retries = 0;
   std::vector<std::string> after = {};
   bool is_done = false;
+  std::string part_of = {};
 };
 inline proto::SchedulerEvent added(const std::string& name, const JobOptions& options = {},
                                    double time = 0) {
@@ -24,6 +25,7 @@ inline proto::SchedulerEvent added(const std::string& name, const JobOptions& op
   job.set_retries(options.retries);
   for (const std::string& other : options.after) job.add_after(other);
   if (options.is_done) job.set_is_done(true);
+  if (!options.part_of.empty()) job.set_part_of(options.part_of);
   return event;
 }
 inline proto::SchedulerEvent started(const std::string& name, const std::vector<int>& ranks,
