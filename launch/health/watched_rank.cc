@@ -77,6 +77,10 @@ void WatchedRank::tell_monitor(const std::vector<Address>& server, const std::st
 
 void WatchedRank::fail(const std::string& reason, bool peer_failed) {
   status_.fail(reason, peer_failed);
+  tell_now();
+}
+
+void WatchedRank::tell_now() {
   if (supervisor_ != nullptr) supervisor_->send_now();
   if (monitor_ != nullptr) monitor_->send_now();
 }

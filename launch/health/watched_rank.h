@@ -35,6 +35,8 @@ class WatchedRank final : public ProgressListener {
   [[nodiscard]] RankStatus& status() { return status_; }
   /// From now on heartbeats go to the run's monitor as well.
   void tell_monitor(const std::vector<Address>& server, const std::string& secret);
+  /// Tells who listens now, and does not wait for the next beat's time.
+  void tell_now();
   /// The process is about to end for this reason: who listens is told at once.
   void fail(const std::string& reason, bool peer_failed);
 

@@ -11,8 +11,6 @@
 
 namespace halo::launch {
 
-class StatusBoard;
-
 /// What every job is given: the run's resolved config, its own part of it, the ranks and threads it runs on.
 struct JobContext {
   const Config& config;
@@ -25,8 +23,6 @@ struct JobContext {
   std::function<bool()> stop_requested;
   int ranks_of_run = 1;
   MatmulTables* matmul_tables = nullptr;  // saved with each checkpoint
-  StatusBoard* board =
-      nullptr;  // what the monitor shows; rank 0 of the world, where it is asked for
 
   [[nodiscard]] comm::Communicator& world() const { return mesh.world(); }
   [[nodiscard]] bool is_first_rank() const { return world().rank() == 0; }
@@ -40,8 +36,6 @@ struct JobContext {
   /// Makes the job's folder and stores the job's config in it, which later runs are compared with: on rank 0, once the
   /// job's input has proven good.
   void begin_folder() const;
-  /// Tells the monitor, where there is one, what this rank does; step: from 0, -1: none.
-  void tell(std::int64_t step, const char* phase) const;
   /// Whether any of the job's ranks was asked to stop. Collective.
   [[nodiscard]] bool stop_agreed() const;
 };

@@ -87,30 +87,14 @@ void warn_of_older_results(const Config& config, const std::vector<int>& order,
   }
 }
 
-MonitoredState monitored(JobState state) {
-  switch (state) {
-    case JobState::kWaiting:
-      return MonitoredState::kWaiting;
-    case JobState::kRunning:
-      return MonitoredState::kRunning;
-    case JobState::kDone:
-      return MonitoredState::kDone;
-    case JobState::kFailed:
-      return MonitoredState::kFailed;
-    case JobState::kSkipped:
-      return MonitoredState::kSkipped;
-  }
-  return MonitoredState::kWaiting;
-}
-
 /// Rank 0's knowledge of the run: the table of its jobs, kept in output/journal.
 class RunRecord {
  public:
-  RunRecord(const Config& config, int ranks, StatusBoard* board)
+  RunRecord(const Config& config, int ranks, const RunListeners& listeners)
       : config_(config),
         path_(fs::path(config.output()) / "journal"),
         journal_(path_),
-        board_(board) {
+        listeners_(listeners) {
     for (const auto& event : journal_.events()) table_.apply(event);
     proto::SchedulerEvent event;
     event.mutable_began()->set_ranks(ranks);
@@ -178,13 +162,14 @@ class RunRecord {
   }
   /// On the monitor's page.
   void show() {
-    if (board_ == nullptr) return;
+    StatusBoard* const board = listeners_.board;
+    if (board == nullptr) return;
     for (const JobStatus* status : table_.jobs()) {
       const std::string& name = status->job.name();
       const auto [known, is_new] = shown_.emplace(name, status->state);
       if (!is_new && std::exchange(known->second, status->state) == status->state) continue;
-      board_->job_state(name, monitored(status->state), steady_seconds(), status->reason);
-      if (!status->ranks.empty()) board_->job_ranks(name, static_cast<int>(status->ranks.size()));
+      board->job_state(name, status->state, steady_seconds(), status->reason);
+      if (!status->ranks.empty()) board->job_ranks(name, static_cast<int>(status->ranks.size()));
     }
   }
   [[nodiscard]] bool find(const std::string& name) const {
@@ -196,7 +181,7 @@ class RunRecord {
   fs::path path_;
   Journal journal_;
   JobTable table_;
-  StatusBoard* board_;
+  const RunListeners& listeners_;
   std::map<std::string, JobState> shown_;
   double began_ = 0;
 };
@@ -208,10 +193,6 @@ DType JobContext::dtype() const { return dtype_of(job.precision()); }
 void JobContext::begin_folder() const {
   fs::create_directories(folder().path());
   write_file_atomically(folder().config(), to_text(job_config(config, index)));
-}
-
-void JobContext::tell(std::int64_t step, const char* phase) const {
-  if (board != nullptr) board->at_work(0, job.name(), step, phase, steady_seconds());
 }
 
 bool JobContext::stop_agreed() const {
@@ -241,7 +222,6 @@ RunOutcome run_jobs(const Config& config, comm::Communicator& world, const std::
   const std::unique_ptr<comm::Communicator> between_gpus = device_ranks(config, world, stream);
   JobRunner runner(config, world, between_gpus != nullptr ? *between_gpus : world, stream);
   runner.on_failure = listeners.on_failure;
-  runner.board = listeners.board;
   const auto control = world.split(0, world.rank(), std::string(comm::kControlCommunicator));
 
   CrewOptions options;
@@ -252,7 +232,7 @@ RunOutcome run_jobs(const Config& config, comm::Communicator& world, const std::
   options.stop = &stop;
   auto outcome = RunOutcome::kDone;
   if (world.rank() == 0) {
-    RunRecord record(config, world.size(), listeners.board);
+    RunRecord record(config, world.size(), listeners);
     record.enqueue(order, ended);
     options.on_event = [&](const proto::SchedulerEvent& event) { record.tell(event); };
     run_first(*control, record.table(), record.journal(), options);

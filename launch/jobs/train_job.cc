@@ -27,7 +27,6 @@
 #include "launch/jobs/trace_file.h"
 #include "launch/jobs/trainer_options.h"
 #include "launch/metrics.h"
-#include "launch/monitor/status_board.h"
 #include "launch/progress.h"
 #include "launch/tensorboard.h"
 
@@ -261,7 +260,6 @@ train::GuardedStep TrainJob::guarded_step(std::int64_t step,
 Next TrainJob::run_step(std::int64_t step, Batches& batches) {
   const double start = steady_seconds();
   did_steps_ = true;
-  context_.tell(step, "step");
   const std::vector<data::MicroBatch> micro_batches = batches.next();
   pass_point({"step", step});
   const train::GuardedStep guarded = guarded_step(step, micro_batches);
@@ -281,7 +279,6 @@ Next TrainJob::run_step(std::int64_t step, Batches& batches) {
       (last || (validate_every > 0 && done % validate_every == 0) ||
        (due && train_.checkpoint().keep_best()))) {
     pass_point({"validating"});
-    context_.tell(step, "validation");
     validation = trainer_.validation_loss(batches.validation());
   }
   if (context_.is_first_rank()) record(guarded, step, seconds, validation, traffic);
@@ -291,7 +288,6 @@ Next TrainJob::run_step(std::int64_t step, Batches& batches) {
   }
   if (last || stats.stop || due) {
     pass_point({"saving"});
-    context_.tell(step, "checkpoint");
     if (context_.matmul_tables != nullptr) context_.matmul_tables->save();
     checkpoints_.save(done, validation, last || stats.stop);
   }
@@ -323,7 +319,6 @@ void TrainJob::record(const train::GuardedStep& guarded, std::int64_t step, doub
     tensorboard_->flush();
   }
   progress_->step(m, steady_seconds());
-  if (context_.board != nullptr) context_.board->step_ended(folder_.name(), m, steady_seconds());
 }
 
 void TrainJob::dump_gradients() {
