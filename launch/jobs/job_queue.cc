@@ -15,13 +15,14 @@ using google::protobuf::util::MessageDifferencer;
 
 bool is_for_one_rank(const proto::Job& job) { return job.has_export_() || job.has_report(); }
 
-/// `before` are the positions of the jobs that come before it.
-proto::JobAdded added(const Config& config, const proto::Job& job, std::span<const int> before) {
+/// On so many ranks, 0 for all; `before` are the positions of the jobs that come before it.
+proto::JobAdded added(const Config& config, const proto::Job& job, int ranks,
+                      std::span<const int> before) {
   proto::JobAdded event;
   event.set_name(job.name());
   event.set_priority(job.priority());
   event.set_retries(job.retries());
-  event.set_ranks(job.ranks() == 0 && is_for_one_rank(job) ? 1 : job.ranks());
+  event.set_ranks(ranks);
   *event.mutable_needs() = job.needs();
   const std::vector<std::string> models = models_read(job);
   for (const int i : before) {
@@ -37,6 +38,15 @@ proto::JobAdded added(const Config& config, const proto::Job& job, std::span<con
   return event;
 }
 
+std::string too_few_ranks(const proto::Job& job, int ranks) {
+  const auto& layout = job.layout();
+  return str("job ", job.name(), ": its hosts are gone: ", ranks,
+             ranks == 1 ? " rank is" : " ranks are", " left of the ", job.ranks(),
+             " that it asks for, and its layout of pipeline=", layout.pipeline(),
+             ", context=", layout.context(), " and tensor=", layout.tensor(),
+             " needs a multiple of ", layout.pipeline() * layout.context() * layout.tensor());
+}
+
 bool is_news(const JobTable& table, const proto::JobAdded& job) {
   if (!table.knows(job.name())) return true;
   const JobStatus& known = table.job(job.name());
@@ -47,7 +57,13 @@ bool is_news(const JobTable& table, const proto::JobAdded& job) {
 
 }  // namespace
 
-int ranks_of_job(const proto::Job& job, int ranks) {
+int ranks_of_job(const proto::Job& job, int ranks, bool hosts_lost) {
+  if (hosts_lost && job.ranks() > ranks) {
+    const auto& layout = job.layout();
+    const int divisor =
+        job.has_train() ? layout.pipeline() * layout.context() * layout.tensor() : 1;
+    return ranks / divisor * divisor;
+  }
   HALO_REQUIRE_INPUT(job.ranks() <= ranks,
                      str("job ", job.name(), ": ranks is ", job.ranks(), " and there ",
                          ranks == 1 ? "is " : "are ", ranks,
@@ -66,14 +82,26 @@ std::vector<std::string> models_read(const proto::Job& job) {
 
 void enqueue_jobs(const Config& config, const std::vector<int>& order,
                   const std::set<std::string>& ended, const JobTable& table,
-                  const std::function<void(proto::SchedulerEvent)>& record) {
+                  const std::function<void(proto::SchedulerEvent)>& record, bool hosts_lost) {
   for (std::size_t i = 0; i < order.size(); ++i) {
     const proto::Job& job = config.job(order[i]);
-    proto::JobAdded now = added(config, job, std::span(order).first(i));
-    now.set_is_done(ended.contains(job.name()));
-    if (!is_news(table, now)) continue;
+    const bool has_ended = ended.contains(job.name());
+    const bool takes_all = job.ranks() == 0 && !is_for_one_rank(job);
+    const int ranks = takes_all   ? 0
+                      : has_ended ? std::max(job.ranks(), 1)
+                                  : ranks_of_job(job, table.ranks(), hosts_lost);
+    const bool fits = takes_all || ranks > 0;
+    proto::JobAdded now =
+        added(config, job, fits ? ranks : table.ranks(), std::span(order).first(i));
+    now.set_is_done(has_ended);
     proto::SchedulerEvent event;
-    *event.mutable_added() = now;
+    if (is_news(table, now)) {
+      *event.mutable_added() = now;
+      record(event);
+    }
+    if (fits || table.job(job.name()).state != JobState::kWaiting) continue;
+    event.mutable_withdrawn()->set_name(job.name());
+    event.mutable_withdrawn()->set_reason(too_few_ranks(job, table.ranks()));
     record(event);
   }
   // After those that may need them no more.

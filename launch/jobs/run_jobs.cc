@@ -11,6 +11,7 @@
 #include "core/base/clock.h"
 #include "core/base/file.h"
 #include "core/base/text.h"
+#include "launch/health/address.h"
 #include "launch/jobs/hardware.h"
 #include "launch/jobs/job_context.h"
 #include "launch/jobs/job_queue.h"
@@ -47,7 +48,7 @@ std::int32_t agreed(std::int32_t value, comm::Communicator& world) {
 /// All that can be known before the first job begins. Rank 0 looks at the files, whose checks may take long. Returns the
 /// jobs that have ended.
 std::set<std::string> require_sound(const Config& config, const std::vector<int>& order,
-                                    comm::Communicator& world) {
+                                    bool hosts_lost, comm::Communicator& world) {
   require_outputs_apart(config, order);
   std::set<std::string> ended;
   for (const int i : order) {
@@ -58,7 +59,11 @@ std::set<std::string> require_sound(const Config& config, const std::vector<int>
       ended.insert(job.name());
       continue;
     }
-    std::ignore = layout_of_job(job, ranks_of_job(job, world.size()));
+    const int ranks = ranks_of_job(job, world.size(), hosts_lost);
+    LOG_IF(WARNING, world.rank() == 0 && ranks > 0 && ranks < job.ranks())
+        << "job " << job.name() << ": hosts are gone: it goes on on " << ranks << " of its "
+        << job.ranks() << " ranks";
+    if (ranks > 0) std::ignore = layout_of_job(job, ranks);
     if (world.rank() == 0) require_inputs(config, job);
     world.barrier().wait();
     require_architecture(config, job);
@@ -102,9 +107,16 @@ class RunRecord {
     record(event);
   }
 
-  void enqueue(const std::vector<int>& order, const std::set<std::string>& ended) {
-    enqueue_jobs(config_, order, ended, table_,
-                 [this](const proto::SchedulerEvent& event) { record(event); });
+  void enqueue(const std::vector<int>& order, const std::set<std::string>& ended, bool hosts_lost) {
+    enqueue_jobs(
+        config_, order, ended, table_,
+        [this](const proto::SchedulerEvent& event) {
+          record(event);
+          if (!event.withdrawn().has_reason()) return;
+          tell_failure(event.withdrawn().name());
+          if (listeners_.on_failure) listeners_.on_failure(event.withdrawn().reason(), false);
+        },
+        hosts_lost);
     show();
     began_ = unix_seconds();
   }
@@ -115,15 +127,7 @@ class RunRecord {
   /// Shows what has happened, and says why a job failed.
   void tell(const proto::SchedulerEvent& event) {
     show();
-    if (!event.has_ended() || event.ended().succeeded()) return;
-    const JobStatus& status = table_.job(event.ended().name());
-    const std::string job = str("job ", status.job.name());
-    std::string text = status.reason;
-    if (text.find(job) == std::string::npos) text = job + ": " + text;
-    if (status.state == JobState::kWaiting)
-      text += str(" (it is tried again, after try ", status.attempts, " of ",
-                  status.job.retries() + 1, ")");
-    report_error("halo_train", text);
+    if (event.has_ended() && !event.ended().succeeded()) tell_failure(event.ended().name());
   }
 
   /// Says what was not done, and what the ranks' time went to. The end of a run that left nothing leaves no journal.
@@ -159,6 +163,16 @@ class RunRecord {
   void record(proto::SchedulerEvent event) {
     event.set_time(unix_seconds());
     record_event(event, journal_, table_);
+  }
+  void tell_failure(const std::string& name) const {
+    const JobStatus& status = table_.job(name);
+    const std::string job = str("job ", name);
+    std::string text = status.reason;
+    if (text.find(job) == std::string::npos) text = job + ": " + text;
+    if (status.state == JobState::kWaiting)
+      text += str(" (it is tried again, after try ", status.attempts, " of ",
+                  status.job.retries() + 1, ")");
+    report_error("halo_train", text);
   }
   /// On the monitor's page.
   void show() {
@@ -213,8 +227,10 @@ std::map<std::string, Config> stored_configs(const Config& config) {
 RunOutcome run_jobs(const Config& config, comm::Communicator& world, const std::atomic<bool>& stop,
                     const RunListeners& listeners) {
   const std::vector<int> order = job_order(config);
-  const std::set<std::string> ended = require_sound(config, order, world);
-  const OutputLock lock(config.output(), world);
+  // A first start has every rank that the jobs want, or is bad input.
+  const bool started_again = agreed(restarts_before(), world) > 0;
+  const std::set<std::string> ended = require_sound(config, order, started_again, world);
+  const OutputLock lock(config.output(), world, started_again);
   for (const int i : order)
     refuse_changes(config, i);  // another run may have begun before the lock
   if (world.rank() == 0) warn_of_older_results(config, order, ended);
@@ -233,7 +249,7 @@ RunOutcome run_jobs(const Config& config, comm::Communicator& world, const std::
   auto outcome = RunOutcome::kDone;
   if (world.rank() == 0) {
     RunRecord record(config, world.size(), listeners);
-    record.enqueue(order, ended);
+    record.enqueue(order, ended, started_again);
     options.on_event = [&](const proto::SchedulerEvent& event) { record.tell(event); };
     run_first(*control, record.table(), record.journal(), options);
     outcome = record.finish();

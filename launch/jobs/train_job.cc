@@ -187,8 +187,15 @@ JobCheckpoints::Options TrainJob::checkpoint_options() {
   return options;
 }
 
-/// Steps [done, first) are left out, and what was written of them goes; a checkpoint says so.
+/// Steps [done, first) are left out, and what was written of them goes; a checkpoint says so. Where no step follows, the last
+/// validation is of the weights that are left.
 void TrainJob::end_rollback(std::int64_t done, std::int64_t first) {
+  std::optional<double> validation;
+  if (first >= train_.steps() && train_.validation().tokens_size() > 0) {
+    pass_point({"validating"});
+    validation =
+        trainer_.validation_loss(validation_batches(context_, prepared_.config.vocab_size));
+  }
   if (context_.is_first_rank()) {
     remove_left_out(done, first);
     open_outputs(done);
@@ -201,10 +208,11 @@ void TrainJob::end_rollback(std::int64_t done, std::int64_t first) {
     left_out.skipped = true;
     for (left_out.step = done; left_out.step < first; ++left_out.step) {
       left_out.lr = train::lr_at(left_out.step, schedule);
+      if (left_out.step + 1 == first) left_out.validation_loss = validation;
       metrics_->append(left_out);
     }
   }
-  checkpoints_.save(first, std::nullopt, /*must_save=*/true);
+  checkpoints_.save(first, validation, /*must_save=*/true);
 }
 
 /// Before the metrics are cut: whoever goes on after a crash in between finds steps and weights that belong together.
@@ -366,8 +374,11 @@ void TrainJob::finish() {
 
 JobOutcome run_train_job(const JobContext& context) {
   JobGuard guard(context);
-  for (;;)
+  for (;;) {
     if (const auto outcome = TrainJob(context, guard).run()) return *outcome;
+    // Going back takes as long as beginning: who is asked to stop does it when it goes on, from the same checkpoint.
+    if (context.stop_agreed()) return JobOutcome::kStopped;
+  }
 }
 
 }  // namespace halo::launch
