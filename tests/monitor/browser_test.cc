@@ -62,7 +62,7 @@ TEST_F(BrowserTest, ThePageShowsTheJobAndTheLastStepsNumbers) {
   run.wait_for_steps("align", 700);
   const std::string page = browse(run.url(), {"--dump-dom"});
   if (const char* picture = std::getenv("HALO_SCREENSHOT"))
-    std::ignore = browse(run.url(), {str("--screenshot=", picture), "--window-size=1120,1180"});
+    std::ignore = browse(run.url(), {str("--screenshot=", picture), "--window-size=1120,1420"});
   run.program().signal(SIGUSR1);
   EXPECT_EQ(run.program().wait().exit_code, 0);
 
