@@ -15,6 +15,7 @@
 #include <system_error>
 #include <vector>
 
+#include "checkpoints/agreement.h"
 #include "checkpoints/checkpoint.h"
 #include "checkpoints/manifest.h"
 #include "core/base/error.h"
@@ -93,14 +94,19 @@ void remove_checkpoint(const fs::path& root, const fs::path& folder) {
   remove_folder(doomed);
 }
 
-/// Puts `fresh` in the place of `old`, which stands as whole at any moment where the file system can exchange names.
-void replace_folder(const fs::path& fresh, const fs::path& old, const fs::path& aside) {
-  if (::renameat2(AT_FDCWD, fresh.c_str(), AT_FDCWD, old.c_str(), RENAME_EXCHANGE) == 0) {
-    rename_folder(fresh, aside);
-  } else {
-    rename_folder(old, aside);
+/// Puts `fresh` in the place of `old`, which stands as whole at any moment where the file system can exchange names. Returns
+/// where the old one is then.
+fs::path replace_folder(const fs::path& fresh, const fs::path& old, const fs::path& aside) {
+  if (::renameat2(AT_FDCWD, fresh.c_str(), AT_FDCWD, old.c_str(), RENAME_EXCHANGE) == 0)
+    return fresh;
+  rename_folder(old, aside);
+  try {
     rename_folder(fresh, old);
+  } catch (const Error&) {
+    rename_folder(aside, old);
+    throw;
   }
+  return aside;
 }
 
 }  // namespace
@@ -124,17 +130,20 @@ void begin_folder(const fs::path& root, std::int64_t step) {
   }
 }
 
-void publish_folder(const fs::path& root, std::int64_t step) {
+std::string publish_folder(const fs::path& root, std::int64_t step) {
   const fs::path folder = final_folder(root, step);
   const fs::path aside = hidden(root, step, kReplaced);
-  const bool replaces = fs::exists(folder);
-  if (replaces) {
-    replace_folder(writing_folder(root, step), folder, aside);
-  } else {
+  fs::path replaced;
+  if (fs::exists(folder))
+    replaced = replace_folder(writing_folder(root, step), folder, aside);
+  else
     rename_folder(writing_folder(root, step), folder);
-  }
-  sync_folder(root);
-  if (replaces) remove_folder(aside);
+  return failure_of([&] {
+    sync_folder(root);
+    if (replaced.empty()) return;
+    if (replaced != aside) rename_folder(replaced, aside);
+    remove_folder(aside);
+  });
 }
 
 void discard_folder(const fs::path& root, std::int64_t step) {

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <string>
 
 #include "checkpoints/retention.h"
 
@@ -17,8 +18,9 @@ namespace halo::checkpoints {
 
 /// Makes `root` and the empty writing folder, after removing what earlier crashes left.
 void begin_folder(const std::filesystem::path& root, std::int64_t step);
-/// Moves the writing folder to its final name, in place of a checkpoint of the same step, durably.
-void publish_folder(const std::filesystem::path& root, std::int64_t step);
+/// Moves the writing folder to its final name, in place of a checkpoint of the same step, durably. Throws where it has not got
+/// that name; returns what failed after it had, empty when nothing did: it is there then, but may be gone after a power failure.
+[[nodiscard]] std::string publish_folder(const std::filesystem::path& root, std::int64_t step);
 /// Removes the writing folder.
 void discard_folder(const std::filesystem::path& root, std::int64_t step);
 /// Removes what the rules do not keep now that the checkpoint of `step` is whole.

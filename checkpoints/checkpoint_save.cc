@@ -85,16 +85,23 @@ bool CheckpointSave::gather() {
 
 void CheckpointSave::publish(const std::function<void()>& first, const std::stop_token& stop) {
   if (writers_.rank() != 0) return;
+  std::string afterwards;
   failure_ = failure_of([&] {
     if (first) first();
-    commit(stop);
+    afterwards = commit(stop);
   });
   if (failed()) return;
+  if (!afterwards.empty()) {
+    LOG(WARNING) << "the checkpoint " << final_folder(root_, info_.step).string()
+                 << " is written, but might not survive a power failure, so that older ones stay: "
+                 << afterwards;
+    return;
+  }
   warn_of_failure("older checkpoints stay: ",
                   [&] { prune_folders(root_, info_.step, retention_); });
 }
 
-void CheckpointSave::commit(const std::stop_token& stop) const {
+std::string CheckpointSave::commit(const std::stop_token& stop) const {
   std::vector<RankReport> reports;
   for (const std::string& report : reports_) reports.push_back(rank_report_from_bytes(report));
   const Manifest manifest = merge(info_, reports);
@@ -105,7 +112,7 @@ void CheckpointSave::commit(const std::stop_token& stop) const {
   write_file_atomically(folder / kManifestName, to_text(manifest));
   pass("checkpoint_manifest");
   HALO_REQUIRE(!stop.stop_requested(), str(folder.string(), ": given up, since the job has ended"));
-  publish_folder(root_, info_.step);
+  return publish_folder(root_, info_.step);
 }
 
 SaveResult CheckpointSave::finish() {

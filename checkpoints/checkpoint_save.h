@@ -41,7 +41,8 @@ class CheckpointSave {
  private:
   void pass(std::string_view point) const;
   [[nodiscard]] bool agree();
-  void commit(const std::stop_token& stop) const;
+  /// Returns what failed once the checkpoint had its name.
+  [[nodiscard]] std::string commit(const std::stop_token& stop) const;
 
   std::filesystem::path root_;
   CheckpointInfo info_;

@@ -1,9 +1,8 @@
 // The program `halo_launch`: starts a training run, watches its ranks, and starts it again after a failure or a hang.
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <iostream>
 
+#include "launch/health/heartbeat_server.h"
 #include "launch/program.h"
 #include "launch/supervisor/supervisor.h"
 
@@ -39,14 +38,6 @@ void add_options(launch::Command& app, SupervisionLimits& limits) {
       .shows_default();
 }
 
-/// A connection a rank.
-void allow_many_files() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 65536);
-  ::setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -64,7 +55,7 @@ int main(int argc, char** argv) {
   const std::vector<std::string> command(std::min(separator + 1, argv + argc), argv + argc);
   int code = 0;
   app.does([&] {
-    allow_many_files();
+    launch::allow_many_connections();
     code = launch::supervise(command, limits, std::cerr);
   });
   const int parsed = launch::run_program(app, static_cast<int>(separator - argv), argv);

@@ -4,6 +4,7 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <functional>
@@ -14,10 +15,10 @@
 #include <optional>
 #include <thread>
 
-#include "core/base/clock.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/progress_point.h"
+#include "core/base/rng.h"
 #include "launch/bench/job_bench.h"
 #include "launch/config.h"
 #include "launch/health/watched_rank.h"
@@ -27,8 +28,7 @@
 #include "launch/jobs/recent_calls.h"
 #include "launch/jobs/run_checks.h"
 #include "launch/jobs/run_jobs.h"
-#include "launch/monitor/describe_run.h"
-#include "launch/monitor/monitor_server.h"
+#include "launch/monitor/monitor.h"
 #include "launch/program.h"
 #include "parallel/comm/flight_recorder.h"
 #include "parallel/comm/mpi_communicator.h"
@@ -106,16 +106,32 @@ Config load_config(const Options& options) {
   return config;
 }
 
-/// What rank 0 makes of the config and of what earlier runs stored, on every rank: files may look different elsewhere for
-/// a moment.
-Config agreed_config(const Options& options, comm::Communicator& world) {
-  std::string text;
-  if (world.rank() == 0) text = launch::to_text(load_config(options));
+/// Rank 0's text, on every rank.
+std::string agreed_text(std::string text, comm::Communicator& world) {
   std::int64_t size = std::ssize(text);
   world.broadcast(view(&size, {1}), 0).wait();
   text.resize(static_cast<std::size_t>(size));
-  world.broadcast(view(reinterpret_cast<std::uint8_t*>(text.data()), {size}), 0).wait();
-  return launch::parse_config(text, options.config);
+  if (size > 0)
+    world.broadcast(view(reinterpret_cast<std::uint8_t*>(text.data()), {size}), 0).wait();
+  return text;
+}
+
+/// What rank 0 makes of the config and of what earlier runs stored, on every rank: files may look different elsewhere for
+/// a moment.
+Config agreed_config(const Options& options, comm::Communicator& world) {
+  const std::string text = world.rank() == 0 ? launch::to_text(load_config(options)) : "";
+  return launch::parse_config(agreed_text(text, world), options.config);
+}
+
+/// Whether all ranks are on one host, which its name alone does not tell: hosts may have the same. Collective.
+bool is_on_one_host(comm::Communicator& world) {
+  std::string host = launch::own_host_name();
+  for (const std::string& address : launch::own_addresses()) host += ' ' + address;
+  auto own = static_cast<std::int64_t>(hash64(host) >> 1);
+  std::vector<std::int64_t> all(static_cast<std::size_t>(world.size()));
+  const std::vector<std::int64_t> counts(all.size(), 1);
+  world.all_gather(view(all.data(), {world.size()}), view(&own, {1}), counts).wait();
+  return std::ranges::count(all, own) == world.size();
 }
 
 int exit_code_of(launch::RunOutcome outcome) {
@@ -157,6 +173,9 @@ class Watch {
     rank_.status().describe_run(ranks_multiple(config), output_ / "log");
     pass_point({"starting"});
   }
+  void tell_monitor(const std::vector<launch::Address>& server, const std::string& secret) {
+    rank_.tell_monitor(server, secret);
+  }
   void fail(const std::exception& error, bool peer_failed) {
     rank_.fail(error.what(), peer_failed);
     if (dynamic_cast<const InputError*>(&error) == nullptr) keep_calls();
@@ -165,8 +184,12 @@ class Watch {
   void keep_failure(const std::string& reason, bool of_peer) {
     if (!job_failure_ || (job_failure_->second && !of_peer)) job_failure_ = {reason, of_peer};
   }
-  void run_failed() {
-    if (job_failure_) rank_.fail(job_failure_->first, job_failure_->second);
+  /// No job comes any more.
+  void run_ended(bool failed) {
+    if (failed && job_failure_)
+      rank_.fail(job_failure_->first, job_failure_->second);
+    else
+      rank_.tell_now();
   }
 
  private:
@@ -203,28 +226,29 @@ class Watch {
   launch::WatchedRank rank_;
 };
 
-/// The page that `--monitor` asks for, and what it shows.
-struct Monitor {
-  Monitor(const Options& options, const Config& config, int ranks)
-      : board(launch::describe_run(config, ranks, HALO_VERSION, steady_seconds())),
-        server(board, launch::parse_monitor_address(options.monitor),
-               launch::read_monitor_token(options.monitor_token_file)) {
-    board.heard(launch::describe_rank(0));
-    std::cout << "monitor: " << server.url() << std::endl;
+/// On rank 0, before anything begins; nothing on others and where it is not asked for. All ranks tell it how they are.
+/// Collective.
+std::unique_ptr<launch::Monitor> start_monitor(const Options& options, const Config& config,
+                                               comm::Communicator& world, Watch& watch) {
+  const bool one_host = is_on_one_host(world);
+  std::unique_ptr<launch::Monitor> monitor;
+  std::string where;  // addresses, a space and the secret
+  if (world.rank() == 0) {
+    HALO_REQUIRE_INPUT(options.monitor_token_file.empty() || !options.monitor.empty(),
+                       "--monitor_token_file: there is no --monitor that it could be for");
+    if (!options.monitor.empty()) {
+      const launch::MonitorOptions wanted{options.monitor, options.monitor_token_file, HALO_VERSION,
+                                          world.size(), one_host};
+      monitor = std::make_unique<launch::Monitor>(wanted, config);
+      std::cout << "monitor: " << monitor->url() << std::endl;
+      where = launch::to_string(monitor->beats_to()) + ' ' + monitor->secret();
+    }
   }
-
-  launch::StatusBoard board;
-  launch::MonitorServer server;
-};
-
-/// On rank 0, before anything begins; nothing on others and where it is not asked for.
-std::unique_ptr<Monitor> start_monitor(const Options& options, const Config& config,
-                                       const comm::Communicator& world) {
-  if (world.rank() != 0) return nullptr;
-  HALO_REQUIRE_INPUT(options.monitor_token_file.empty() || !options.monitor.empty(),
-                     "--monitor_token_file: there is no --monitor that it could be for");
-  if (options.monitor.empty()) return nullptr;
-  return std::make_unique<Monitor>(options, config, world.size());
+  where = agreed_text(where, world);
+  if (where.empty()) return nullptr;
+  const std::size_t space = where.find(' ');
+  watch.tell_monitor(launch::parse_addresses(where.substr(0, space)), where.substr(space + 1));
+  return monitor;
 }
 
 /// Returns the exit code.
@@ -244,18 +268,15 @@ int run(const Options& options, comm::Communicator& world, Watch& watch) {
     return 0;
   }
   watch.begin(config);
-  const std::unique_ptr<Monitor> monitor = start_monitor(options, config, world);
+  const std::unique_ptr<launch::Monitor> monitor = start_monitor(options, config, world, watch);
   launch::RunListeners listeners;
   listeners.on_failure = [&watch](const std::string& reason, bool of_peer) {
     watch.keep_failure(reason, of_peer);
   };
-  if (monitor) listeners.board = &monitor->board;
+  if (monitor) listeners.board = &monitor->board();
   const auto outcome = launch::run_jobs(config, world, stop_requested, listeners);
-  if (outcome == launch::RunOutcome::kFailed) watch.run_failed();
-  if (monitor) {
-    monitor->board.ended(steady_seconds());
-    monitor->server.show_end();
-  }
+  watch.run_ended(outcome == launch::RunOutcome::kFailed);
+  if (monitor) monitor->end();
   return exit_code_of(outcome);
 }
 

@@ -31,6 +31,11 @@ struct StepMetrics {
   std::vector<Axis> axes;
 };
 
+/// Whether the line stands for a step that a rollback left out: no time was spent on it.
+[[nodiscard]] inline bool is_left_out(const StepMetrics& metrics) {
+  return metrics.skipped && metrics.step_ms == 0;
+}
+
 /// One line without its newline: a JSON object whose doubles read back exactly. JSON has no NaN and no infinity: such a
 /// number is null, and a text beside it ("loss_nonfinite": "nan") says which.
 [[nodiscard]] std::string to_json_line(const StepMetrics& metrics);

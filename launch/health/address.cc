@@ -5,8 +5,10 @@
 #include <net/if.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstdlib>
 
 #include "core/base/error.h"
 #include "core/base/text.h"
@@ -48,6 +50,11 @@ bool is_link_local(const sockaddr* address) {
 }
 
 }  // namespace
+
+int restarts_before() {
+  const char* const restarts = std::getenv(kRestartsVariable);
+  return restarts == nullptr ? 0 : std::max(0, std::atoi(restarts));
+}
 
 std::vector<Address> parse_addresses(std::string_view text) {
   std::vector<Address> addresses;

@@ -11,6 +11,9 @@ inline constexpr const char* kSupervisorVariable = "HALO_SUPERVISOR";  // where 
 inline constexpr const char* kSecretVariable = "HALO_SUPERVISOR_SECRET";
 inline constexpr const char* kRestartsVariable = "HALO_RESTARTS";  // starts before this one
 
+/// How often a supervisor has started this run before; 0 without one.
+[[nodiscard]] int restarts_before();
+
 /// Where a supervisor listens: an address, no name, so that nobody waits for a name server.
 struct Address {
   std::string host;  // "10.0.0.1", "fe80::1"

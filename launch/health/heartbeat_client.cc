@@ -37,7 +37,7 @@ class Connection {
   [[nodiscard]] bool is_open() const { return socket_.is_open(); }
   void stop() { stopped_ = true; }
 
-  /// Whether the supervisor at this address has taken the proof.
+  /// Whether the server at this address has taken the proof.
   bool open(const Address& address, const std::string& secret) {
     const tcp::endpoint endpoint(asio::ip::make_address(address.host), address.port);
     socket_ = tcp::socket(io_);
@@ -127,7 +127,7 @@ class HeartbeatClient::Worker {
                        [&] { return ends_ || asked_ > answered_; });
       }
     } catch (const std::exception& error) {
-      LOG(WARNING) << "the supervisor is told no more of this rank: " << error.what();
+      LOG(WARNING) << "heartbeats of this rank have ended: " << error.what();
       set_connected(false);
     }
   }
@@ -142,10 +142,10 @@ class HeartbeatClient::Worker {
   }
 
   void connect() {
-    for (std::size_t i = 0; i < options_.supervisor.size() && !has_ended(); ++i) {
+    for (std::size_t i = 0; i < options_.server.size() && !has_ended(); ++i) {
       // What worked once is tried first.
-      const std::size_t which = (good_ + i) % options_.supervisor.size();
-      if (!connection_.open(options_.supervisor[which], options_.secret)) continue;
+      const std::size_t which = (good_ + i) % options_.server.size();
+      if (!connection_.open(options_.server[which], options_.secret)) continue;
       good_ = which;
       return;
     }
@@ -166,7 +166,7 @@ class HeartbeatClient::Worker {
 
   HeartbeatClientOptions options_;
   Connection connection_;
-  std::size_t good_ = 0;  // of the supervisor's addresses
+  std::size_t good_ = 0;  // of the server's addresses
   std::mutex mutex_;
   std::condition_variable wake_, sent_;
   bool ends_ = false, connected_ = false;
@@ -187,7 +187,7 @@ std::unique_ptr<HeartbeatClient> HeartbeatClient::from_environment(
   try {
     HALO_REQUIRE_INPUT(secret != nullptr && *secret != '\0', str(kSecretVariable, " is not set"));
     HeartbeatClientOptions options;
-    options.supervisor = parse_addresses(where);
+    options.server = parse_addresses(where);
     options.secret = secret;
     options.beat = std::move(beat);
     return std::make_unique<HeartbeatClient>(std::move(options));

@@ -10,15 +10,15 @@
 namespace halo::launch {
 
 struct HeartbeatClientOptions {
-  std::vector<Address> supervisor;
+  std::vector<Address> server;  // to be tried in turn
   std::string secret;
   double every_seconds = 1.0;
   std::function<proto::Heartbeat()> beat;  // called by the client's own thread
 };
 
-/// Tells the supervisor how this rank is, from a thread of its own, so that it does when the training thread hangs.
-/// Whatever the supervisor does, the rest of the process does not notice: a supervisor that is not there, has gone or takes
-/// nothing is tried again at every beat.
+/// Tells a heartbeat server, a supervisor's or a monitor's, how this rank is, from a thread of its own, so that it does when
+/// the training thread hangs. Whatever the server does, the rest of the process does not notice: one that is not there, has
+/// gone or takes nothing is tried again at every beat.
 class HeartbeatClient {
  public:
   explicit HeartbeatClient(HeartbeatClientOptions options);

@@ -1,5 +1,8 @@
 #include "launch/health/heartbeat_server.h"
 
+#include <sys/resource.h>
+
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <boost/asio/io_context.hpp>
@@ -39,16 +42,23 @@ struct Sessions {
   std::atomic<int> open = 0;
   int strangers = 0;  // the server's thread alone
   mutable std::mutex mutex;
-  std::map<int, HeartbeatServer::Seen> seen;  // by rank
+  std::map<int, SeenBeat> seen;  // by rank
 
   void keep(proto::Heartbeat&& beat) {
-    const std::lock_guard lock(mutex);
     const int rank = beat.rank();
-    seen[rank] = {std::move(beat), steady_seconds(), 0};
+    change(rank, {std::move(beat), steady_seconds(), 0});
   }
   void lose(int rank) {
+    SeenBeat last = seen.at(rank);  // this thread alone writes
+    last.gone_at = steady_seconds();
+    change(rank, std::move(last));
+  }
+
+ private:
+  void change(int rank, SeenBeat&& now) {
+    if (options.on_beat) options.on_beat(now);
     const std::lock_guard lock(mutex);
-    seen[rank].gone_at = steady_seconds();
+    seen[rank] = std::move(now);
   }
 };
 
@@ -173,9 +183,9 @@ class HeartbeatServer::Body {
   [[nodiscard]] std::uint16_t port() const { return port_; }
   [[nodiscard]] int connections() const { return sessions_.open; }
 
-  [[nodiscard]] std::vector<Seen> latest() const {
+  [[nodiscard]] std::vector<SeenBeat> latest() const {
     const std::lock_guard lock(sessions_.mutex);
-    std::vector<Seen> all;
+    std::vector<SeenBeat> all;
     for (const auto& [rank, seen] : sessions_.seen) all.push_back(seen);
     return all;
   }
@@ -226,11 +236,18 @@ class HeartbeatServer::Body {
   std::thread thread_;
 };
 
+void allow_many_connections() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = std::max(limit.rlim_cur, std::min<rlim_t>(limit.rlim_max, 65536));
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 HeartbeatServer::HeartbeatServer(HeartbeatServerOptions options)
     : body_(std::make_unique<Body>(std::move(options))) {}
 HeartbeatServer::~HeartbeatServer() = default;
 std::uint16_t HeartbeatServer::port() const { return body_->port(); }
-std::vector<HeartbeatServer::Seen> HeartbeatServer::latest() const { return body_->latest(); }
+std::vector<SeenBeat> HeartbeatServer::latest() const { return body_->latest(); }
 int HeartbeatServer::connections() const { return body_->connections(); }
 
 }  // namespace halo::launch

@@ -32,6 +32,7 @@ void RankStatus::on_point(const ProgressPoint& point) {
   if (!point.job.empty() && state_.job() != point.job) {
     state_.set_job(std::string(point.job));
     state_.clear_step();
+    state_.clear_own_seconds();
   }
   if (point.step >= 0) state_.set_step(point.step);
   if (point.own_seconds >= 0) state_.set_own_seconds(point.own_seconds);

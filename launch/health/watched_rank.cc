@@ -48,17 +48,18 @@ void leave_crashes() {
 WatchedRank::WatchedRank(WatchedRankOptions options)
     : options_(std::move(options)),
       status_(options_.rank, options_.size, options_.recorder),
-      client_(HeartbeatClient::from_environment([this] { return beat(); })) {
+      supervisor_(HeartbeatClient::from_environment([this] { return beat(); })) {
   std::signal(SIGUSR2, on_dump);
-  if (client_ != nullptr) catch_crashes();
+  if (supervisor_ != nullptr) catch_crashes();
   listen_to_points(this);
 }
 
 WatchedRank::~WatchedRank() {
   status_.on_point({"ended"});
   listen_to_points(nullptr);
-  if (client_ != nullptr) leave_crashes();
-  client_.reset();  // sends that
+  if (supervisor_ != nullptr) leave_crashes();
+  supervisor_.reset();  // sends that
+  monitor_.reset();
 }
 
 void WatchedRank::on_point(const ProgressPoint& point) {
@@ -66,9 +67,22 @@ void WatchedRank::on_point(const ProgressPoint& point) {
   if (options_.then) options_.then(point);
 }
 
+void WatchedRank::tell_monitor(const std::vector<Address>& server, const std::string& secret) {
+  HeartbeatClientOptions options;
+  options.server = server;
+  options.secret = secret;
+  options.beat = [this] { return beat(); };
+  monitor_ = std::make_unique<HeartbeatClient>(std::move(options));
+}
+
 void WatchedRank::fail(const std::string& reason, bool peer_failed) {
   status_.fail(reason, peer_failed);
-  if (client_ != nullptr) client_->send_now();
+  tell_now();
+}
+
+void WatchedRank::tell_now() {
+  if (supervisor_ != nullptr) supervisor_->send_now();
+  if (monitor_ != nullptr) monitor_->send_now();
 }
 
 proto::Heartbeat WatchedRank::beat() const {

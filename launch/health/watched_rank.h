@@ -1,7 +1,9 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "launch/health/heartbeat_client.h"
 #include "launch/health/rank_status.h"
@@ -19,8 +21,8 @@ struct WatchedRankOptions {
   std::function<void(const ProgressPoint&)> then;
 };
 
-/// This process as one rank of a run: while it lives it listens to progress points, tells the supervisor, if there is one,
-/// and catches SIGUSR2 and, supervised, what a crash raises. One a process, made and ended by the training thread, whose points
+/// This process as one rank of a run: while it lives it listens to progress points, tells the supervisor and the monitor, if
+/// there are any, and catches SIGUSR2 and, supervised, what a crash raises. One a process, made and ended by the training thread, whose points
 /// alone are the rank's status.
 class WatchedRank final : public ProgressListener {
  public:
@@ -31,7 +33,11 @@ class WatchedRank final : public ProgressListener {
 
   void on_point(const ProgressPoint& point) override;
   [[nodiscard]] RankStatus& status() { return status_; }
-  /// The process is about to end for this reason: the supervisor is told at once.
+  /// From now on heartbeats go to the run's monitor as well.
+  void tell_monitor(const std::vector<Address>& server, const std::string& secret);
+  /// Tells who listens now, and does not wait for the next beat's time.
+  void tell_now();
+  /// The process is about to end for this reason: who listens is told at once.
   void fail(const std::string& reason, bool peer_failed);
 
  private:
@@ -40,7 +46,7 @@ class WatchedRank final : public ProgressListener {
   WatchedRankOptions options_;
   std::thread::id training_thread_ = std::this_thread::get_id();
   RankStatus status_;
-  std::unique_ptr<HeartbeatClient> client_;
+  std::unique_ptr<HeartbeatClient> supervisor_, monitor_;
 };
 
 }  // namespace halo::launch

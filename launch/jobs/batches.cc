@@ -84,21 +84,26 @@ std::vector<data::MicroBatch> empty_batches(const data::BatchPlan& plan, int mos
   return batches;
 }
 
-Batches::Batches(const JobContext& context, std::int64_t vocab_size, std::int64_t first_step) {
+std::vector<data::MicroBatch> validation_batches(const JobContext& context,
+                                                 std::int64_t vocab_size) {
   const proto::Train& train = context.job.train();
-  tell_repeats_ = context.is_first_rank();
-  if (train.validation().tokens_size() > 0) {
-    const proto::Validation& v = train.validation();
-    const std::int64_t length =
-        v.sequence_length() > 0 ? v.sequence_length() : train.data().sequence_length();
-    validation_ = held_out_batches({{v.tokens().begin(), v.tokens().end()},
-                                    v.sequences(),
-                                    length,
-                                    micro_sequences(train.batch(), 1),
-                                    train.data().document_masks()},
-                                   context.mesh);
-    require_vocabulary({v.tokens().begin(), v.tokens().end()}, vocab_size);
-  }
+  const proto::Validation& v = train.validation();
+  if (v.tokens_size() == 0) return {};
+  const std::int64_t length =
+      v.sequence_length() > 0 ? v.sequence_length() : train.data().sequence_length();
+  std::vector<data::MicroBatch> batches = held_out_batches({{v.tokens().begin(), v.tokens().end()},
+                                                            v.sequences(),
+                                                            length,
+                                                            micro_sequences(train.batch(), 1),
+                                                            train.data().document_masks()},
+                                                           context.mesh);
+  require_vocabulary({v.tokens().begin(), v.tokens().end()}, vocab_size);
+  return batches;
+}
+
+Batches::Batches(const JobContext& context, std::int64_t vocab_size, std::int64_t first_step)
+    : validation_(validation_batches(context, vocab_size)), tell_repeats_(context.is_first_rank()) {
+  const proto::Train& train = context.job.train();
   data::BatchReader reader = training_reader(context);
   require_vocabulary({train.data().tokens().begin(), train.data().tokens().end()}, vocab_size);
   loader_ = std::make_unique<data::Loader>(std::move(reader), first_step, train.steps());

@@ -23,6 +23,10 @@ class Batches {
   bool tell_repeats_ = false;  // when tokens are first read again
 };
 
+/// This rank's micro-batches of a training job's validation set; none where it has none. Throws as Batches does.
+[[nodiscard]] std::vector<data::MicroBatch> validation_batches(const JobContext& context,
+                                                               std::int64_t vocab_size);
+
 /// What is read for evaluation: the first samples of token files.
 struct HeldOut {
   std::vector<std::string> tokens;

@@ -19,14 +19,15 @@
 namespace halo::launch {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, Drill::Kind>, 7> kKinds{
+constexpr std::array<std::pair<std::string_view, Drill::Kind>, 8> kKinds{
     {{"throw", Drill::Kind::kThrow},
      {"abort", Drill::Kind::kAbort},
      {"hang", Drill::Kind::kHang},
      {"kill", Drill::Kind::kKill},
      {"stop", Drill::Kind::kStop},
      {"segv", Drill::Kind::kSegv},
-     {"exit", Drill::Kind::kExit}}};
+     {"exit", Drill::Kind::kExit},
+     {"term", Drill::Kind::kTerm}}};
 constexpr std::array<std::string_view, 5> kOutside{"starting", "loading", "job", "sweeping",
                                                    "job_ended"};
 constexpr std::array<std::string_view, 13> kInside{"step",
@@ -66,7 +67,7 @@ Drill Drill::parse(const std::string& text) {
   HALO_REQUIRE_INPUT(numbers && kind != kKinds.end() && (parts.size() < 5 || parts[4] == "always"),
                      str("HALO_DRILL=", text,
                          ": expected RANK:STEP:KIND[:PLACE[:always]], KIND one of throw, abort, "
-                         "hang, kill, stop, segv, exit"));
+                         "hang, kill, stop, segv, exit, term"));
   drill.rank = static_cast<int>(rank);
   drill.kind = kind->second;
   if (parts.size() > 3) drill.place = parts[3];
@@ -79,16 +80,20 @@ Drill Drill::parse(const std::string& text) {
   return drill;
 }
 
+/// The drill of this start of the run: the first for the first, the next for the start after that; the last is for all that
+/// follow when it says "always".
 std::optional<Drill> Drill::from_environment(int ranks) {
   const char* const text = std::getenv("HALO_DRILL");
   if (text == nullptr) return std::nullopt;
-  Drill drill = parse(text);
-  HALO_REQUIRE_INPUT(drill.rank < ranks,
-                     str("HALO_DRILL=", text, ": there are ", ranks, " ranks, counted from 0"));
-  const char* const restarts = std::getenv(kRestartsVariable);
-  const bool first = restarts == nullptr || std::string_view(restarts) == "0";
-  if (!first && !drill.always) return std::nullopt;
-  return drill;
+  std::vector<Drill> drills;
+  for (const std::string& one : split(text, ';')) {
+    drills.push_back(parse(one));
+    HALO_REQUIRE_INPUT(drills.back().rank < ranks,
+                       str("HALO_DRILL=", one, ": there are ", ranks, " ranks, counted from 0"));
+  }
+  const auto start = static_cast<std::size_t>(restarts_before());
+  if (start < drills.size()) return drills[start];
+  return drills.back().always ? std::optional(drills.back()) : std::nullopt;
 }
 
 bool Drill::is_due(int own_rank, const ProgressPoint& point) {
@@ -125,6 +130,9 @@ void Drill::strike() const {
       break;
     case Kind::kExit:
       std::_Exit(3);
+    case Kind::kTerm:
+      std::raise(SIGTERM);
+      break;
     case Kind::kHang:
       for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
   }

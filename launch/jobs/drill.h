@@ -9,20 +9,21 @@ namespace halo::launch {
 
 /// A failure on demand, to try out what happens after one: HALO_DRILL="RANK:STEP:KIND[:PLACE[:always]]" in the environment.
 ///
-/// KIND is throw, abort, hang, kill, stop (SIGSTOP), segv or exit (without a word, code 3). PLACE is a ProgressPoint's
+/// KIND is throw, abort, hang, kill, stop (SIGSTOP), segv, exit (without a word, code 3) or term (SIGTERM, which asks to stop). PLACE is a ProgressPoint's
 /// name and "step", a step's beginning, by default. In a step it is the first of that name in step STEP, counted as in
 /// metrics.jsonl, of any training job: step, forward, backward, collective, optimizer, step_done, validating, saving,
 /// checkpoint_begun, checkpoint_file (this rank's is written), checkpoint_files (all are; rank 0), checkpoint_manifest (rank 0),
 /// checkpoint_saved. Outside of steps STEP counts how often the place was passed before: starting, loading, job, sweeping (a
 /// batch of a layer sweep), job_ended.
-/// A run that a supervisor has started again is struck no more, unless `always` asks for it.
+/// A run that a supervisor has started again is struck no more, unless `always` asks for it, or more drills follow, separated
+/// by ";": each is for one start.
 class Drill {
  public:
-  enum class Kind : std::uint8_t { kThrow, kAbort, kHang, kKill, kStop, kSegv, kExit };
+  enum class Kind : std::uint8_t { kThrow, kAbort, kHang, kKill, kStop, kSegv, kExit, kTerm };
 
   /// Throws InputError for another text.
   [[nodiscard]] static Drill parse(const std::string& text);
-  /// None when the variable is not set, or has struck in an earlier start. Throws InputError.
+  /// None when the variable is not set, or has none for this start. Throws InputError.
   [[nodiscard]] static std::optional<Drill> from_environment(int ranks);
 
   /// Whether this is the rank, the place and the time; true once. One thread at a time.

@@ -13,8 +13,6 @@
 
 namespace halo::launch {
 
-class StatusBoard;
-
 /// What every job is given: the run's resolved config, its own part of it, the ranks and threads it runs on.
 struct JobContext {
   const Config& config;
@@ -27,8 +25,6 @@ struct JobContext {
   std::function<bool()> stop_requested;
   int ranks_of_run = 1;
   MatmulTables* matmul_tables = nullptr;  // saved with each checkpoint
-  StatusBoard* board =
-      nullptr;  // what the monitor shows; rank 0 of the world, where it is asked for
   std::optional<method::SweepShard> shard =
       std::nullopt;  // of a select job, that alone is to be done
 
@@ -44,8 +40,6 @@ struct JobContext {
   /// Makes the job's folder and stores the job's config in it, which later runs are compared with: on rank 0, once the
   /// job's input has proven good.
   void begin_folder() const;
-  /// Tells the monitor, where there is one, what this rank does; step: from 0, -1: none.
-  void tell(std::int64_t step, const char* phase) const;
   /// Whether any of the job's ranks was asked to stop. Collective.
   [[nodiscard]] bool stop_agreed() const;
 };

@@ -20,13 +20,14 @@ int ranks_together(const proto::Job& job) {
   return job.ranks() == 0 && is_small ? 1 : job.ranks();
 }
 
-/// `before` are the positions of the jobs that come before it.
-proto::JobAdded added(const Config& config, const proto::Job& job, std::span<const int> before) {
+/// On so many ranks, 0 for all; `before` are the positions of the jobs that come before it.
+proto::JobAdded added(const Config& config, const proto::Job& job, int ranks,
+                      std::span<const int> before) {
   proto::JobAdded event;
   event.set_name(job.name());
   event.set_priority(job.priority());
   event.set_retries(job.retries());
-  event.set_ranks(ranks_together(job));
+  event.set_ranks(ranks);
   *event.mutable_needs() = job.needs();
   const std::vector<std::string> models = models_read(job);
   for (const int i : before) {
@@ -40,6 +41,15 @@ proto::JobAdded added(const Config& config, const proto::Job& job, std::span<con
     if (job.has_report()) event.add_after(other.name());
   }
   return event;
+}
+
+std::string too_few_ranks(const proto::Job& job, int ranks) {
+  const auto& layout = job.layout();
+  return str("job ", job.name(), ": its hosts are gone: ", ranks,
+             ranks == 1 ? " rank is" : " ranks are", " left of the ", job.ranks(),
+             " that it asks for, and its layout of pipeline=", layout.pipeline(),
+             ", context=", layout.context(), " and tensor=", layout.tensor(),
+             " needs a multiple of ", layout.pipeline() * layout.context() * layout.tensor());
 }
 
 bool is_news(const JobTable& table, const proto::JobAdded& job) {
@@ -69,7 +79,13 @@ std::vector<proto::JobAdded> added_shards(const proto::Job& job, const ShardPlan
 
 }  // namespace
 
-int ranks_of_job(const proto::Job& job, int ranks) {
+int ranks_of_job(const proto::Job& job, int ranks, bool hosts_lost) {
+  if (hosts_lost && job.ranks() > ranks) {
+    const auto& layout = job.layout();
+    const int divisor =
+        job.has_train() ? layout.pipeline() * layout.context() * layout.tensor() : 1;
+    return ranks / divisor * divisor;
+  }
   HALO_REQUIRE_INPUT(job.ranks() <= ranks,
                      str("job ", job.name(), ": ranks is ", job.ranks(), " and there ",
                          ranks == 1 ? "is " : "are ", ranks,
@@ -88,7 +104,8 @@ std::vector<std::string> models_read(const proto::Job& job) {
 
 void enqueue_jobs(const Config& config, const std::vector<int>& order,
                   const std::set<std::string>& ended, const std::map<std::string, ShardPlan>& plans,
-                  const JobTable& table, const std::function<void(proto::SchedulerEvent)>& record) {
+                  const JobTable& table, const std::function<void(proto::SchedulerEvent)>& record,
+                  bool hosts_lost) {
   std::set<std::string> names;
   const auto enqueue = [&](const proto::JobAdded& job) {
     names.insert(job.name());
@@ -99,11 +116,23 @@ void enqueue_jobs(const Config& config, const std::vector<int>& order,
   };
   for (std::size_t i = 0; i < order.size(); ++i) {
     const proto::Job& job = config.job(order[i]);
-    proto::JobAdded now = added(config, job, std::span(order).first(i));
+    const bool has_ended = ended.contains(job.name());
+    const int asked = ranks_together(job);
+    const int ranks = asked == 0 || has_ended || job.has_select()
+                          ? asked
+                          : ranks_of_job(job, table.ranks(), hosts_lost);
+    const bool fits = asked == 0 || ranks > 0;
+    proto::JobAdded now =
+        added(config, job, fits ? ranks : table.ranks(), std::span(order).first(i));
     if (const auto plan = plans.find(job.name()); plan != plans.end())
       for (const proto::JobAdded& shard : added_shards(job, plan->second, now)) enqueue(shard);
-    now.set_is_done(ended.contains(job.name()));
+    now.set_is_done(has_ended);
     enqueue(now);
+    if (fits || table.job(job.name()).state != JobState::kWaiting) continue;
+    proto::SchedulerEvent event;
+    event.mutable_withdrawn()->set_name(job.name());
+    event.mutable_withdrawn()->set_reason(too_few_ranks(job, table.ranks()));
+    record(event);
   }
   // After those that may need them no more.
   std::vector<std::string> gone;

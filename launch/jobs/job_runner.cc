@@ -72,10 +72,9 @@ proto::JobReport::Outcome JobRunner::run_on(comm::Communicator& ranks, const Sch
   const proto::Job& spec = config_.job(job);
   pass_point({"job", -1, spec.name()});
   const parallel::DeviceMesh mesh(ranks, layout_of_job(spec, ranks.size()));
-  const JobContext context{config_, spec,           job,           mesh,
-                           stream_, stop_requested, world_.size(), &matmul_tables_,
-                           board,   name.shard};
-  context.tell(-1, "starting");
+  const JobContext context{config_,   spec,           job,           mesh,
+                           stream_,   stop_requested, world_.size(), &matmul_tables_,
+                           name.shard};
   const bool stopped = context.stop_agreed() || run_job(context) == JobOutcome::kStopped;
   matmul_tables_.save();
   if (stopped) {

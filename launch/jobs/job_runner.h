@@ -13,8 +13,6 @@
 
 namespace halo::launch {
 
-class StatusBoard;
-
 /// The layout of a job on so many ranks: training jobs run on their own, the others share their work out over all. Throws
 /// InputError when it does not divide them.
 [[nodiscard]] parallel::Layout layout_of_job(const proto::Job& job, int ranks);
@@ -33,7 +31,6 @@ class JobRunner {
 
   /// Is told when a job fails on this rank, by itself or because another rank did; may be empty.
   std::function<void(const std::string& reason, bool of_peer)> on_failure;
-  StatusBoard* board = nullptr;
 
  private:
   [[nodiscard]] int index_of(const std::string& job) const;

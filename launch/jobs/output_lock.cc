@@ -51,13 +51,18 @@ int take(const std::filesystem::path& path, std::chrono::steady_clock::time_poin
 
 }  // namespace
 
-OutputLock::OutputLock(const std::filesystem::path& output, comm::Communicator& world)
+OutputLock::OutputLock(const std::filesystem::path& output, comm::Communicator& world,
+                       bool started_again)
     : path_(output / ".lock") {
   if (world.rank() == 0) {
     std::error_code error;
     std::filesystem::create_directories(output, error);
     HALO_REQUIRE_INPUT(!error, str(output.string(), ": cannot be made: ", error.message()));
-    file_ = take(path_, std::chrono::steady_clock::now() + 5s);
+    const auto patience = started_again ? 60s : 5s;
+    file_ = take(path_, std::chrono::steady_clock::now() + patience);
+    HALO_REQUIRE(file_ >= 0 || !started_again,
+                 str(output.string(), ": a halo_train has been working in this folder for ",
+                     patience.count(), " s, which may be one of the start before"));
     HALO_REQUIRE_INPUT(file_ >= 0, str(output.string(),
                                        ": another halo_train is working in this folder; wait for "
                                        "its end or give another output"));

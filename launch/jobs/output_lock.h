@@ -9,9 +9,10 @@ namespace halo::launch {
 /// which the system gives up when the process ends in whatever way.
 class OutputLock {
  public:
-  /// Collective. Makes the folder. Waits some seconds for ranks of a killed run to be gone; throws InputError when another
-  /// run stays.
-  OutputLock(const std::filesystem::path& output, comm::Communicator& world);
+  /// Collective. Makes the folder. Waits for ranks of a killed run to be gone: five seconds, after which it throws InputError,
+  /// since another run works there; a minute in a run that a supervisor has `started_again`, after which it throws Error, since
+  /// the supervisor may well try again.
+  OutputLock(const std::filesystem::path& output, comm::Communicator& world, bool started_again);
   OutputLock(const OutputLock&) = delete;
   OutputLock& operator=(const OutputLock&) = delete;
   ~OutputLock();

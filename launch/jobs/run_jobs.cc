@@ -7,6 +7,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/file.h"
+#include "launch/health/address.h"
 #include "launch/jobs/hardware.h"
 #include "launch/jobs/job_context.h"
 #include "launch/jobs/job_queue.h"
@@ -43,7 +44,7 @@ std::int32_t agreed(std::int32_t value, comm::Communicator& world) {
 /// All that can be known before the first job begins. Rank 0 looks at the files, whose checks may take long. Returns the
 /// jobs that have ended.
 std::set<std::string> require_sound(const Config& config, const std::vector<int>& order,
-                                    comm::Communicator& world) {
+                                    bool hosts_lost, comm::Communicator& world) {
   require_outputs_apart(config, order);
   std::set<std::string> ended;
   for (const int i : order) {
@@ -54,7 +55,11 @@ std::set<std::string> require_sound(const Config& config, const std::vector<int>
       ended.insert(job.name());
       continue;
     }
-    std::ignore = layout_of_job(job, ranks_of_job(job, world.size()));
+    const int ranks = ranks_of_job(job, world.size(), hosts_lost);
+    LOG_IF(WARNING, world.rank() == 0 && ranks > 0 && ranks < job.ranks())
+        << "job " << job.name() << ": hosts are gone: it goes on on " << ranks << " of its "
+        << job.ranks() << " ranks";
+    if (ranks > 0) std::ignore = layout_of_job(job, ranks);
     if (world.rank() == 0) require_inputs(config, job);
     world.barrier().wait();
     require_architecture(config, job);
@@ -95,10 +100,6 @@ void begin_job_folder(const Config& config, int job) {
 
 void JobContext::begin_folder() const { begin_job_folder(config, index); }
 
-void JobContext::tell(std::int64_t step, const char* phase) const {
-  if (board != nullptr) board->at_work(0, job.name(), step, phase, steady_seconds());
-}
-
 bool JobContext::stop_agreed() const {
   std::int32_t flag = stop_requested() ? 1 : 0;
   world().all_reduce(view(&flag, {1}), comm::ReduceOp::kMax).wait();
@@ -117,8 +118,10 @@ std::map<std::string, Config> stored_configs(const Config& config) {
 RunOutcome run_jobs(const Config& config, comm::Communicator& world, const std::atomic<bool>& stop,
                     const RunListeners& listeners) {
   const std::vector<int> order = job_order(config);
-  const std::set<std::string> ended = require_sound(config, order, world);
-  const OutputLock lock(config.output(), world);
+  // A first start has every rank that the jobs want, or is bad input.
+  const bool started_again = agreed(restarts_before(), world) > 0;
+  const std::set<std::string> ended = require_sound(config, order, started_again, world);
+  const OutputLock lock(config.output(), world, started_again);
   for (const int i : order)
     refuse_changes(config, i);  // another run may have begun before the lock
   if (world.rank() == 0) warn_of_older_results(config, order, ended);
@@ -126,7 +129,6 @@ RunOutcome run_jobs(const Config& config, comm::Communicator& world, const std::
   const std::unique_ptr<comm::Communicator> between_gpus = device_ranks(config, world, stream);
   JobRunner runner(config, world, between_gpus != nullptr ? *between_gpus : world, stream);
   runner.on_failure = listeners.on_failure;
-  runner.board = listeners.board;
   const auto control = world.split(0, world.rank(), std::string(comm::kControlCommunicator));
 
   CrewOptions options;
@@ -137,8 +139,8 @@ RunOutcome run_jobs(const Config& config, comm::Communicator& world, const std::
   options.stop = &stop;
   auto outcome = RunOutcome::kDone;
   if (world.rank() == 0) {
-    RunRecord record(config, world.size(), listeners.board);
-    record.enqueue(order, ended, plan_shards(config, ended, world.size()));
+    RunRecord record(config, world.size(), listeners);
+    record.enqueue(order, ended, plan_shards(config, ended, world.size()), started_again);
     options.on_event = [&](const proto::SchedulerEvent& event) { record.tell(event); };
     run_first(*control, record.table(), record.journal(), options);
     outcome = record.finish();

@@ -15,31 +15,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-MonitoredState monitored(JobState state) {
-  switch (state) {
-    case JobState::kWaiting:
-      return MonitoredState::kWaiting;
-    case JobState::kRunning:
-      return MonitoredState::kRunning;
-    case JobState::kDone:
-      return MonitoredState::kDone;
-    case JobState::kFailed:
-      return MonitoredState::kFailed;
-    case JobState::kSkipped:
-      return MonitoredState::kSkipped;
-  }
-  return MonitoredState::kWaiting;
-}
-
 bool is_part(const JobStatus& status) { return !status.job.part_of().empty(); }
 
 }  // namespace
 
-RunRecord::RunRecord(const Config& config, int ranks, StatusBoard* board)
+RunRecord::RunRecord(const Config& config, int ranks, const RunListeners& listeners)
     : config_(config),
       path_(fs::path(config.output()) / "journal"),
       journal_(path_),
-      board_(board) {
+      listeners_(listeners) {
   for (const auto& event : journal_.events()) table_.apply(event);
   proto::SchedulerEvent event;
   event.mutable_began()->set_ranks(ranks);
@@ -48,10 +32,17 @@ RunRecord::RunRecord(const Config& config, int ranks, StatusBoard* board)
 }
 
 void RunRecord::enqueue(const std::vector<int>& order, const std::set<std::string>& ended,
-                        const std::map<std::string, ShardPlan>& plans) {
+                        const std::map<std::string, ShardPlan>& plans, bool hosts_lost) {
   plans_ = plans;
-  enqueue_jobs(config_, order, ended, plans, table_,
-               [this](const proto::SchedulerEvent& event) { record(event); });
+  enqueue_jobs(
+      config_, order, ended, plans, table_,
+      [this](const proto::SchedulerEvent& event) {
+        record(event);
+        if (!event.withdrawn().has_reason()) return;
+        tell_failure(table_.job(event.withdrawn().name()));
+        if (listeners_.on_failure) listeners_.on_failure(event.withdrawn().reason(), false);
+      },
+      hosts_lost);
   for (const auto& [job, plan] : plans)
     if (!plan.done.empty())
       std::cout << "job " << job << " goes on: " << plan.done.size() << " of " << plan.count
@@ -143,7 +134,8 @@ void RunRecord::record(proto::SchedulerEvent event) {
 
 /// A job with shards runs on the ranks that those run on.
 void RunRecord::show() {
-  if (board_ == nullptr) return;
+  StatusBoard* const board = listeners_.board;
+  if (board == nullptr) return;
   const std::map<std::string, Shards> all_shards = shards();
   for (const JobStatus* status : table_.jobs()) {
     if (is_part(*status)) continue;
@@ -157,8 +149,8 @@ void RunRecord::show() {
     const auto was = std::exchange(known->second, now);
     if (!is_new && was == now) continue;
     if (is_new || was.first != now.first)
-      board_->job_state(name, monitored(now.first), steady_seconds(), status->reason);
-    if (now.second > 0) board_->job_ranks(name, now.second);
+      board->job_state(name, now.first, steady_seconds(), status->reason);
+    if (now.second > 0) board->job_ranks(name, now.second);
   }
 }
 

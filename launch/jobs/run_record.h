@@ -17,12 +17,12 @@ namespace halo::launch {
 /// Rank 0's knowledge of the run: the table of its jobs, kept in output/journal.
 class RunRecord {
  public:
-  /// `board` is told of the jobs' states; null: none.
-  RunRecord(const Config& config, int ranks, StatusBoard* board);
+  /// The listeners, which must outlive it, are told of the jobs' states.
+  RunRecord(const Config& config, int ranks, const RunListeners& listeners);
 
-  /// Tells the scheduler of the config's jobs.
+  /// Tells the scheduler of the config's jobs, some of which may have too few ranks when hosts were lost.
   void enqueue(const std::vector<int>& order, const std::set<std::string>& ended,
-               const std::map<std::string, ShardPlan>& plans);
+               const std::map<std::string, ShardPlan>& plans, bool hosts_lost);
 
   [[nodiscard]] JobTable& table() { return table_; }
   [[nodiscard]] Journal& journal() { return journal_; }
@@ -52,7 +52,7 @@ class RunRecord {
   std::filesystem::path path_;
   Journal journal_;
   JobTable table_;
-  StatusBoard* board_;
+  const RunListeners& listeners_;
   std::map<std::string, ShardPlan> plans_;
   std::map<std::string, std::pair<JobState, int>> shown_;  // state and ranks
   std::set<std::string> told_;                             // jobs of which a shard has failed

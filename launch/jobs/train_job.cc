@@ -27,7 +27,6 @@
 #include "launch/jobs/trace_file.h"
 #include "launch/jobs/trainer_options.h"
 #include "launch/metrics.h"
-#include "launch/monitor/status_board.h"
 #include "launch/progress.h"
 #include "launch/tensorboard.h"
 
@@ -188,8 +187,15 @@ JobCheckpoints::Options TrainJob::checkpoint_options() {
   return options;
 }
 
-/// Steps [done, first) are left out, and what was written of them goes; a checkpoint says so.
+/// Steps [done, first) are left out, and what was written of them goes; a checkpoint says so. Where no step follows, the last
+/// validation is of the weights that are left.
 void TrainJob::end_rollback(std::int64_t done, std::int64_t first) {
+  std::optional<double> validation;
+  if (first >= train_.steps() && train_.validation().tokens_size() > 0) {
+    pass_point({"validating"});
+    validation =
+        trainer_.validation_loss(validation_batches(context_, prepared_.config.vocab_size));
+  }
   if (context_.is_first_rank()) {
     remove_left_out(done, first);
     open_outputs(done);
@@ -202,10 +208,11 @@ void TrainJob::end_rollback(std::int64_t done, std::int64_t first) {
     left_out.skipped = true;
     for (left_out.step = done; left_out.step < first; ++left_out.step) {
       left_out.lr = train::lr_at(left_out.step, schedule);
+      if (left_out.step + 1 == first) left_out.validation_loss = validation;
       metrics_->append(left_out);
     }
   }
-  checkpoints_.save(first, std::nullopt, /*must_save=*/true);
+  checkpoints_.save(first, validation, /*must_save=*/true);
 }
 
 /// Before the metrics are cut: whoever goes on after a crash in between finds steps and weights that belong together.
@@ -261,7 +268,6 @@ train::GuardedStep TrainJob::guarded_step(std::int64_t step,
 Next TrainJob::run_step(std::int64_t step, Batches& batches) {
   const double start = steady_seconds();
   did_steps_ = true;
-  context_.tell(step, "step");
   const std::vector<data::MicroBatch> micro_batches = batches.next();
   pass_point({"step", step});
   const train::GuardedStep guarded = guarded_step(step, micro_batches);
@@ -281,7 +287,6 @@ Next TrainJob::run_step(std::int64_t step, Batches& batches) {
       (last || (validate_every > 0 && done % validate_every == 0) ||
        (due && train_.checkpoint().keep_best()))) {
     pass_point({"validating"});
-    context_.tell(step, "validation");
     validation = trainer_.validation_loss(batches.validation());
   }
   if (context_.is_first_rank()) record(guarded, step, seconds, validation, traffic);
@@ -291,7 +296,6 @@ Next TrainJob::run_step(std::int64_t step, Batches& batches) {
   }
   if (last || stats.stop || due) {
     pass_point({"saving"});
-    context_.tell(step, "checkpoint");
     if (context_.matmul_tables != nullptr) context_.matmul_tables->save();
     checkpoints_.save(done, validation, last || stats.stop);
   }
@@ -323,7 +327,6 @@ void TrainJob::record(const train::GuardedStep& guarded, std::int64_t step, doub
     tensorboard_->flush();
   }
   progress_->step(m, steady_seconds());
-  if (context_.board != nullptr) context_.board->step_ended(folder_.name(), m, steady_seconds());
 }
 
 void TrainJob::dump_gradients() {
@@ -371,8 +374,11 @@ void TrainJob::finish() {
 
 JobOutcome run_train_job(const JobContext& context) {
   JobGuard guard(context);
-  for (;;)
+  for (;;) {
     if (const auto outcome = TrainJob(context, guard).run()) return *outcome;
+    // Going back takes as long as beginning: who is asked to stop does it when it goes on, from the same checkpoint.
+    if (context.stop_agreed()) return JobOutcome::kStopped;
+  }
 }
 
 }  // namespace halo::launch

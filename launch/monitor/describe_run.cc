@@ -1,12 +1,8 @@
 #include "launch/monitor/describe_run.h"
 
-#include <unistd.h>
-
-#include <array>
 #include <chrono>
 #include <filesystem>
 
-#include "core/base/clock.h"
 #include "launch/jobs/job_folder.h"
 
 namespace halo::launch {
@@ -52,17 +48,6 @@ RunStatus describe_run(const Config& resolved, int ranks, const std::string& ver
     monitored.metrics = JobFolder(resolved.output(), job.name()).metrics().string();
   }
   return status;
-}
-
-MonitoredRank describe_rank(int rank) {
-  MonitoredRank own;
-  own.rank = rank;
-  std::array<char, 256> host{};
-  if (::gethostname(host.data(), host.size() - 1) == 0) own.host = host.data();
-  own.pid = static_cast<int>(::getpid());
-  own.phase = "starting";
-  own.heard = steady_seconds();
-  return own;
 }
 
 }  // namespace halo::launch

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <limits>
 
 #include "core/base/clock.h"
 #include "core/base/error.h"
@@ -109,7 +110,9 @@ void MetricsTail::take(std::string_view line, bool newest) {
   if (!newest && !validated && !curve_.keeps_next()) return curve_.skip();
   const StepMetrics m = parse_json_line(line, path_.string());
   progress_.add(m);
-  curve_.add({m.step, m.loss, m.grad_norm, m.lr, m.step_ms, m.tokens_per_s, m.mfu});
+  const double took = is_left_out(m) ? std::numeric_limits<double>::quiet_NaN() : 1;
+  curve_.add(
+      {m.step, m.loss, m.grad_norm, m.lr, took * m.step_ms, took * m.tokens_per_s, took * m.mfu});
   if (validated && m.validation_loss) validation_.add({m.step, *m.validation_loss});
 }
 

@@ -10,7 +10,7 @@
 
 namespace halo::launch {
 
-/// The curves of a job, as numbers of metrics.jsonl.
+/// The curves of a job, as numbers of metrics.jsonl; times and rates of steps that were left out are NaN.
 struct CurvePoint {
   std::int64_t step = 0;
   double loss = 0, grad_norm = 0, lr = 0, step_ms = 0, tokens_per_s = 0, mfu = 0;

@@ -119,11 +119,11 @@ MetricsTail& Pages::tail_of(const MonitoredJob& job) {
 RunStatus Pages::status() {
   RunStatus status = board_.read();
   for (MonitoredJob& job : status.jobs) {
-    if (job.progress.last || job.metrics.empty() || job.state == MonitoredState::kWaiting) continue;
+    if (job.metrics.empty() || job.state == JobState::kWaiting) continue;
     MetricsTail& tail = tail_of(job);
     std::ignore = tail.follow(kBytesARequest);
     job.progress = tail.progress();
-    if (job.state == MonitoredState::kRunning) job.changed = std::max(job.changed, tail.grown());
+    if (job.state == JobState::kRunning) job.changed = std::max(job.changed, tail.grown());
   }
   return status;
 }

@@ -35,7 +35,7 @@ class Pages {
   [[nodiscard]] double watched() const { return watched_; }
 
  private:
-  /// The board's status; jobs that work without this rank have their steps from their files.
+  /// The board's status, and the jobs' steps, whichever ranks do them, from their files.
   [[nodiscard]] RunStatus status();
   [[nodiscard]] PageAnswer curve(std::string_view query);
   [[nodiscard]] PageAnswer login(std::string_view query) const;

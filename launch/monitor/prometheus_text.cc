@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <initializer_list>
 #include <utility>
@@ -8,6 +9,8 @@
 
 namespace halo::launch {
 namespace {
+
+constexpr int kMostRanks = 256;
 
 using Labels = std::initializer_list<std::pair<const char*, std::string>>;
 
@@ -88,8 +91,9 @@ void add_run(Exposition& out, const RunStatus& status, double now) {
 void add_jobs(Exposition& out, const RunStatus& status) {
   out.family("halo_job_state", "1 for the state that a job is in, 0 for the others.");
   for (const MonitoredJob& job : status.jobs) {
-    for (const MonitoredState state : kMonitoredStates)
-      out.sample({{"job", job.name}, {"state", to_string(state)}}, job.state == state ? 1 : 0);
+    const std::string own = state_of(status, job);
+    for (const char* state : kJobStates)
+      out.sample({{"job", job.name}, {"state", state}}, own == state ? 1 : 0);
   }
   out.family("halo_step", "Steps that a training job has done.");
   for (const MonitoredJob& job : status.jobs)
@@ -110,17 +114,50 @@ void add_jobs(Exposition& out, const RunStatus& status) {
   out.family("halo_seconds_left", "Until a running training job ends, at the last steps' pace.");
   for (const MonitoredJob& job : status.jobs) {
     const auto left = job.progress.seconds_left(job.steps);
-    if (left && job.state == MonitoredState::kRunning) out.sample({{"job", job.name}}, *left);
+    if (left && job.state == JobState::kRunning && !status.ended)
+      out.sample({{"job", job.name}}, *left);
   }
 }
 
+struct RankFamily {
+  const char* name;
+  const char* help;
+  double (*value)(const MonitoredRank& rank, double now);
+};
+
+constexpr RankFamily kRankFamilies[] = {
+    {"halo_rank_well", "1 unless a rank is slow, silent, gone or has failed.",
+     [](const MonitoredRank& rank, double now) {
+       const RankState state = state_of(rank, now);
+       return state == RankState::kWell || state == RankState::kEnded ? 1.0 : 0.0;
+     }},
+    {"halo_rank_seconds_since_heard", "Since a rank's last heartbeat.",
+     [](const MonitoredRank& rank, double now) { return now - rank.heard; }},
+    {"halo_rank_seconds_since_progress", "Since a heartbeat of a rank told of something new.",
+     [](const MonitoredRank& rank, double now) { return now - rank.got_on; }},
+    {"halo_rank_step", "Step that a rank works on, from 0; -1: none.",
+     [](const MonitoredRank& rank, double) { return static_cast<double>(rank.beat.step()); }},
+    {"halo_rank_own_seconds", "Of a rank's last step without waiting for others; -1: not known.",
+     [](const MonitoredRank& rank, double) { return rank.beat.own_seconds(); }}};
+
+/// The counts are of all ranks; series of their own have the first kMostRanks, so that a large run has no more of them than
+/// a server of metrics likes.
 void add_ranks(Exposition& out, const RunStatus& status, double now) {
-  out.family("halo_rank_seconds_since_heard", "Since a rank last told what it does.");
-  for (const MonitoredRank& rank : status.heard)
-    out.sample({{"rank", str(rank.rank)}, {"host", rank.host}}, now - rank.heard);
-  out.family("halo_rank_step", "Step that a rank works on, from 0; -1: none.");
-  for (const MonitoredRank& rank : status.heard)
-    out.sample({{"rank", str(rank.rank)}, {"host", rank.host}}, static_cast<double>(rank.step));
+  out.family("halo_ranks_in_state", "How many ranks are in a state; unheard: no heartbeat yet.");
+  for (const RankState state : kRankStates) {
+    const auto count = std::ranges::count_if(
+        status.heard, [&](const MonitoredRank& rank) { return state_of(rank, now) == state; });
+    out.sample({{"state", to_string(state)}}, static_cast<double>(count));
+  }
+  out.sample({{"state", "unheard"}},
+             static_cast<double>(status.ranks) - static_cast<double>(status.heard.size()));
+  for (const RankFamily& family : kRankFamilies) {
+    out.family(family.name, family.help);
+    for (const MonitoredRank& rank : status.heard)
+      if (rank.beat.rank() < kMostRanks)
+        out.sample({{"rank", str(rank.beat.rank())}, {"host", rank.beat.host()}},
+                   family.value(rank, now));
+  }
 }
 
 }  // namespace

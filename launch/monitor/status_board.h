@@ -2,6 +2,8 @@
 #include <mutex>
 #include <string>
 
+#include "launch/health/rank_table.h"
+#include "launch/health/slow_ranks.h"
 #include "launch/monitor/run_status.h"
 
 namespace halo::launch {
@@ -13,27 +15,26 @@ class StatusBoard {
   explicit StatusBoard(RunStatus first) : status_(std::move(first)) {}
 
   /// A job has come to a state; `reason` says why it failed or was skipped.
-  void job_state(const std::string& job, MonitoredState state, double now,
+  void job_state(const std::string& job, JobState state, double now,
                  const std::string& reason = "");
   /// How many ranks work on a job.
   void job_ranks(const std::string& job, int ranks);
-  /// A step of a job has ended and stands in its metrics.jsonl.
-  void step_ended(const std::string& job, const StepMetrics& metrics, double now);
-  /// A rank lives: replaces what was known of it. The ranks' heartbeats come here; rank 0 tells of itself.
-  void heard(const MonitoredRank& rank);
-  /// What a rank does now; of a rank that is not known its host and process stay empty.
-  void at_work(int rank, const std::string& job, std::int64_t step, const char* phase, double now);
-  /// The run ends: jobs that are running have stopped.
+  /// A rank's heartbeat, which came then; `gone_at` is when its connection was lost, 0 when it was not.
+  void beat(const proto::Heartbeat& beat, double at, double gone_at = 0);
+  /// The run ends: what runs has stopped.
   void ended(double now);
 
+  /// Without the jobs' steps, which are in their files.
   [[nodiscard]] RunStatus read() const;
 
  private:
   [[nodiscard]] MonitoredJob* find(const std::string& job);
-  [[nodiscard]] MonitoredRank& rank_of(int rank);
 
   mutable std::mutex mutex_;
   RunStatus status_;
+  RankTable ranks_;
+  SlowRanks slow_ranks_;
+  double looked_ = 0;  // for slow ranks
 };
 
 }  // namespace halo::launch

@@ -1,5 +1,6 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <string_view>
 
 #include "launch/monitor/status_text.h"
 
@@ -17,17 +18,17 @@ Json metrics_or_null(const std::optional<StepMetrics>& metrics) {
   return metrics ? Json::parse(to_json_line(*metrics)) : Json(nullptr);
 }
 
-Json to_json(const MonitoredJob& job, double now) {
+Json to_json(const RunStatus& status, const MonitoredJob& job, double now) {
   Json json;
   json["name"] = job.name;
   json["kind"] = job.kind;
-  json["state"] = to_string(job.state);
+  json["state"] = state_of(status, job);
   json["reason"] = job.reason;
   json["ranks"] = job.ranks;
   json["steps"] = job.steps;
   json["step"] = job.progress.step();
   const auto left = job.progress.seconds_left(job.steps);
-  const bool runs = job.state == MonitoredState::kRunning;
+  const bool runs = job.state == JobState::kRunning && !status.ended;
   json["seconds_left"] = runs && job.steps > 0 && left ? Json(*left) : Json(nullptr);
   json["seconds_since_change"] = now - job.changed;
   json["last"] = metrics_or_null(job.progress.last);
@@ -35,14 +36,32 @@ Json to_json(const MonitoredJob& job, double now) {
   return json;
 }
 
+/// Its newest call, a line of the flight recorder.
+std::string last_call(const proto::Heartbeat& beat) {
+  std::string_view calls = beat.last_calls();
+  while (calls.ends_with('\n')) calls.remove_suffix(1);
+  return std::string(calls.substr(calls.rfind('\n') + 1));
+}
+
 Json to_json(const MonitoredRank& rank, double now) {
-  return {{"rank", rank.rank},
-          {"host", rank.host},
-          {"pid", rank.pid},
-          {"job", rank.job},
-          {"step", rank.step},
-          {"phase", rank.phase},
-          {"seconds_since_heard", now - rank.heard}};
+  const proto::Heartbeat& beat = rank.beat;
+  Json json;
+  json["rank"] = beat.rank();
+  json["host"] = beat.host();
+  json["pid"] = beat.pid();
+  json["state"] = to_string(state_of(rank, now));
+  json["reason"] = reason_of(rank, now);
+  json["job"] = beat.phase() == "idle" ? "" : beat.job();
+  json["step"] = beat.step();
+  json["phase"] = beat.phase();
+  json["phase_seconds"] = beat.phase_seconds() + now - rank.heard;
+  json["calls"] = beat.calls();
+  json["last_call"] = last_call(beat);
+  json["waits_for"] = beat.waits_for();
+  json["own_seconds"] = beat.own_seconds() < 0 ? Json(nullptr) : Json(beat.own_seconds());
+  json["seconds_since_heard"] = now - rank.heard;
+  json["seconds_since_progress"] = now - rank.got_on;
+  return json;
 }
 
 Json finite(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
@@ -58,7 +77,7 @@ std::string status_json(const RunStatus& status, double now) {
                  {"ended", status.ended}};
   json["health"] = {{"ok", health.ok}, {"reason", health.reason}};
   json["jobs"] = Json::array();
-  for (const MonitoredJob& job : status.jobs) json["jobs"].push_back(to_json(job, now));
+  for (const MonitoredJob& job : status.jobs) json["jobs"].push_back(to_json(status, job, now));
   json["ranks"] = Json::array();
   for (const MonitoredRank& rank : status.heard) json["ranks"].push_back(to_json(rank, now));
   return dumped(json);

@@ -66,8 +66,9 @@ class RankClock final : public comm::CallClock {
   std::vector<comm::Call> calls_;
 };
 
-/// Whether checkpoints are due while training goes on from a copy.
-bool copies_state(const proto::Train& train) {
+/// Whether checkpoints are written from a copy in host memory: while training goes on, and from a GPU always.
+bool copies_state(const Config& config, const proto::Train& train) {
+  if (config.device() == proto::CUDA) return true;
   const std::int64_t every = train.checkpoint().every_steps();
   return train.checkpoint().asynchronous() && every > 0 && every < train.steps();
 }
@@ -174,7 +175,7 @@ RankPlan plan_rank(const Config& config, const proto::Job& job, int rank,
   const train::TrainerOptions training = trainer_options(job);
   train::Trainer trainer(*prepared.stage, mesh, training, stream);
   plan.optimizer = static_cast<double>(stream.allocator()->bytes_in_use() - before);
-  if (copies_state(train)) plan.snapshot = state_bytes(trainer.optimizer());
+  if (copies_state(config, train)) plan.snapshot = state_bytes(trainer.optimizer());
 
   const data::BatchPlan step = batch_plan(train, mesh);
   const std::vector<data::MicroBatch> batches = empty_batches(step, options.most_micro_batches);

@@ -16,7 +16,7 @@ namespace halo::launch {
 struct RankPlan {
   double weights = 0, teacher = 0, gradients = 0, optimizer = 0;  // bytes for the whole run
   double peak = 0;                                                // of all together in a step
-  double snapshot = 0;  // of host memory, for checkpoints that are written beside training
+  double snapshot = 0;  // of host memory, for checkpoints written beside training or from a GPU
   parallel::PipelineCosts chunks;  // of a micro-batch, a value each of this stage's chunks
   double update =
       0;  // seconds of a step beside its passes: the optimizer, sums and gathers that no pass hides

@@ -17,10 +17,7 @@ constexpr double kHeldUp =
     10;  // seconds between ticks, after which the supervisor itself was stopped
 constexpr int kSameFailures = 3;
 constexpr double kShortestStepLimit = 60;
-constexpr double kSlowerThanMedian = 1.5;
-constexpr int kSteadily = 10;            // steps
-constexpr double kTellSlowEvery = 300;   // seconds
-constexpr double kSlowBySeconds = 0.02;  // less is noise
+constexpr double kTellSlowEvery = 300;  // seconds
 
 bool is_in_step(const std::string& phase) {
   static const std::set<std::string> kPhases{"step", "forward", "backward", "optimizer",
@@ -34,9 +31,10 @@ std::string seconds(double value) { return formatted("%.0f s", value); }
 
 void Supervision::began(double now) {
   table_ = {};
-  complaint_.clear();
+  complaint_ = {};
   paces_.clear();
-  slowness_.clear();
+  slow_ranks_ = {};
+  told_slow_.clear();
   began_ = ticked_ = now;
 }
 
@@ -79,24 +77,26 @@ double Supervision::limit_of(const RankTable::Rank& rank) const {
   return limits_.phase_timeout;
 }
 
-std::string Supervision::complaint(double now) const {
-  if (const auto quiet = table_.silent(now, limits_.hang_timeout); !quiet.empty()) {
-    return str("no beat for ", seconds(limits_.hang_timeout), ": ",
-               table_.who_holds_up(now, limits_.hang_timeout).reason);
-  }
+RankTable::Culprits Supervision::complaint(double now) const {
+  const auto told = [&](const std::string& what, const std::string& job) {
+    RankTable::Culprits culprits = table_.who_holds_up(now, limits_.hang_timeout, job);
+    culprits.reason = str(what, ": ", culprits.reason);
+    return culprits;
+  };
+  if (const auto quiet = table_.silent(now, limits_.hang_timeout); !quiet.empty())
+    return told(str("no beat for ", seconds(limits_.hang_timeout)), "");
   for (const auto& [number, rank] : table_.ranks()) {
     const double limit = limit_of(rank);
-    if (now - rank.progress_at <= limit) continue;
-    return str("no progress for ", seconds(limit), ": ",
-               table_.who_holds_up(now, limits_.hang_timeout).reason);
+    if (now - rank.progress_at > limit)
+      return told(str("no progress for ", seconds(limit)), rank.beat.job());
   }
-  if (now - began_ <= limits_.start_timeout) return "";
+  if (now - began_ <= limits_.start_timeout) return {};
   if (table_.size() == 0)
-    return str("no rank has sent a beat within ", seconds(limits_.start_timeout));
+    return {{}, str("no rank has sent a beat within ", seconds(limits_.start_timeout))};
   const std::vector<int> missing = table_.missing();
-  if (missing.empty()) return "";
-  return str(missing.size(), " of ", table_.size(), " ranks have sent no beat within ",
-             seconds(limits_.start_timeout), ", rank ", missing.front(), " among them");
+  if (missing.empty()) return {};
+  return {missing, str(missing.size(), " of ", table_.size(), " ranks have sent no beat within ",
+                       seconds(limits_.start_timeout), ", rank ", missing.front(), " among them")};
 }
 
 std::optional<std::string> Supervision::tick(double now) {
@@ -105,35 +105,23 @@ std::optional<std::string> Supervision::tick(double now) {
     began_ += now - ticked_;
   }
   ticked_ = now;
-  if (!complaint_.empty()) return std::nullopt;
+  if (!complaint_.reason.empty()) return std::nullopt;
   complaint_ = complaint(now);
-  if (complaint_.empty()) return std::nullopt;
-  return complaint_;
+  if (complaint_.reason.empty()) return std::nullopt;
+  return complaint_.reason;
 }
 
 std::optional<std::string> Supervision::slow_rank(double now) {
-  std::vector<double> own;
-  for (const auto& [number, rank] : table_.ranks())
-    if (rank.beat.own_seconds() >= 0) own.push_back(rank.beat.own_seconds());
-  if (own.size() < 2) return std::nullopt;
-  std::ranges::sort(own);
-  const double median = own[(own.size() - 1) / 2];
-  std::optional<std::string> line;
-  for (const auto& [number, rank] : table_.ranks()) {
-    const proto::Heartbeat& beat = rank.beat;
-    Slowness& slowness = slowness_[number];
-    if (slowness.step == beat.step() || beat.own_seconds() < 0) continue;
-    slowness.step = beat.step();
-    const bool slow = beat.own_seconds() > kSlowerThanMedian * median &&
-                      beat.own_seconds() - median > kSlowBySeconds;
-    slowness.times = slow ? slowness.times + 1 : 0;
-    if (line || slowness.times < kSteadily || now - slowness.told_at < kTellSlowEvery) continue;
-    slowness.told_at = now;
-    line = str("slow: ", table_.describe(number), ": its own work takes ",
-               formatted("%.3g s a step, ", beat.own_seconds()),
-               formatted("%.1f times the ranks' median", beat.own_seconds() / median));
+  slow_ranks_.look(table_);
+  for (const auto& [number, times] : slow_ranks_.slow()) {
+    const auto told = told_slow_.find(number);
+    if (told != told_slow_.end() && now - told->second < kTellSlowEvery) continue;
+    told_slow_[number] = now;
+    return str("slow: ", table_.describe(number), ": its own work takes ",
+               formatted("%.3g s a step, ", table_.ranks().at(number).beat.own_seconds()),
+               formatted("%.1f times the median of its job's ranks", times));
   }
-  return line;
+  return std::nullopt;
 }
 
 bool Supervision::has_saved() const {
@@ -142,7 +130,7 @@ bool Supervision::has_saved() const {
 }
 
 std::string Supervision::cause(const Ending& ending) const {
-  if (!complaint_.empty()) return complaint_;
+  if (!complaint_.reason.empty()) return complaint_.reason;
   const RankTable::Culprits first = table_.who_died_first();
   if (!first.reason.empty()) return first.reason;
   return ending.signal != 0 ? str("it was ended by signal ", ending.signal)
@@ -151,32 +139,43 @@ std::string Supervision::cause(const Ending& ending) const {
 
 /// What two failures have in common that are the same one.
 std::string Supervision::kind_of(const Ending& ending) const {
-  if (!complaint_.empty()) return "no progress";
+  if (!complaint_.reason.empty()) return "no progress";
   for (const auto& [number, rank] : table_.ranks())
     if (!rank.beat.failure().empty() && !rank.beat.peer_failed()) return rank.beat.failure();
   return str("code ", ending.code, ", signal ", ending.signal);
 }
 
-/// The step of the rank that died first, or the furthest that a rank has told of; empty before the first.
+/// Who held the run up or died first; all ranks where nothing tells.
+std::vector<int> Supervision::culprits() const {
+  std::vector<int> ranks =
+      complaint_.reason.empty() ? table_.who_died_first().ranks : complaint_.ranks;
+  std::erase_if(ranks, [&](int rank) { return !table_.ranks().contains(rank); });
+  if (ranks.empty())
+    for (const auto& [number, rank] : table_.ranks()) ranks.push_back(number);
+  return ranks;
+}
+
+/// The furthest step that a culprit has told of; empty before the first.
 std::string Supervision::place() const {
-  const std::vector<int> first = table_.who_died_first().ranks;
   const proto::Heartbeat* furthest = nullptr;
-  for (const auto& [number, rank] : table_.ranks()) {
-    if (rank.beat.step() < 0 || (!first.empty() && number != first.front())) continue;
-    if (furthest == nullptr || rank.beat.step() > furthest->step()) furthest = &rank.beat;
+  for (const int number : culprits()) {
+    const proto::Heartbeat& beat = table_.ranks().at(number).beat;
+    if (beat.step() < 0) continue;
+    if (furthest == nullptr || beat.step() > furthest->step()) furthest = &beat;
   }
   return furthest == nullptr ? "" : str("step ", furthest->step(), " of job ", furthest->job());
 }
 
 Supervision::Next Supervision::ended(const Ending& ending) {
-  if (ending.is_good() && complaint_.empty()) return {};  // else it saved what it was ended for
+  if (ending.is_good() && complaint_.reason.empty())
+    return {};  // else it saved what it was ended for
   const int code = ending.signal != 0 ? 128 + ending.signal : ending.code;
   if (stops_) {
     const bool never_began = ending.signal != 0 && table_.size() == 0;
     return {false, 0, never_began ? 0 : code,
             never_began ? "" : "it failed after it was asked to stop: " + cause(ending)};
   }
-  if (complaint_.empty() && ending.code == kExitBadInput)
+  if (complaint_.reason.empty() && ending.code == kExitBadInput)
     return {false, 0, kExitBadInput, "bad input, as told above: it is not started again"};
   if (table_.size() == 0 && (ending.code == 126 || ending.code == 127))
     return {false, 0, ending.code, "the command cannot be run"};

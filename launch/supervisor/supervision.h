@@ -2,8 +2,10 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
-#include "launch/supervisor/rank_table.h"
+#include "launch/health/rank_table.h"
+#include "launch/health/slow_ranks.h"
 
 namespace halo::launch {
 
@@ -39,7 +41,7 @@ class Supervision {
 
   /// Why the run must be ended, once a start, in one line; nothing while all is well.
   [[nodiscard]] std::optional<std::string> tick(double now);
-  /// A line on a rank that is steadily slower than the others; nothing mostly.
+  /// A line on a rank that is steadily slower than the others of its job; nothing mostly.
   [[nodiscard]] std::optional<std::string> slow_rank(double now);
 
   struct Next {
@@ -60,14 +62,10 @@ class Supervision {
     std::int64_t step = -1;
     double since = 0;
   };
-  struct Slowness {
-    std::int64_t step = -1;
-    int times = 0;  // in a row
-    double told_at = -1e9;
-  };
   void measure(const proto::Heartbeat& beat, double at);
   [[nodiscard]] double limit_of(const RankTable::Rank& rank) const;
-  [[nodiscard]] std::string complaint(double now) const;
+  [[nodiscard]] RankTable::Culprits complaint(double now) const;
+  [[nodiscard]] std::vector<int> culprits() const;
   [[nodiscard]] bool has_saved() const;
   [[nodiscard]] std::string cause(const Ending& ending) const;
   [[nodiscard]] std::string kind_of(const Ending& ending) const;
@@ -77,12 +75,13 @@ class Supervision {
   RankTable table_;
   double began_ = 0, ticked_ = 0;
   bool stops_ = false;
-  std::string complaint_;                       // of this start
+  RankTable::Culprits complaint_;  // of this start; its reason is empty while all is well
   std::map<std::string, double> slowest_step_;  // of each job
   std::map<int, Pace> paces_;
-  std::map<int, Slowness> slowness_;
-  int failures_ = 0;       // in a row
-  int same_failures_ = 0;  // likewise, at one step
+  SlowRanks slow_ranks_;
+  std::map<int, double> told_slow_;  // when that was, by rank
+  int failures_ = 0;                 // in a row
+  int same_failures_ = 0;            // likewise, at one step
   std::string last_failure_;
 };
 

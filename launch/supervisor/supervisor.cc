@@ -116,7 +116,7 @@ Ending Supervisor::run_once() {
 }
 
 void Supervisor::look_after() {
-  for (const HeartbeatServer::Seen& seen : server_->latest()) {
+  for (const SeenBeat& seen : server_->latest()) {
     supervision_.beat(seen.beat, seen.at, seen.gone_at);
     ranks_multiple_ = seen.beat.ranks_multiple();
   }

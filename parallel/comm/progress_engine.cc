@@ -80,7 +80,11 @@ Work ProgressEngine::start(std::shared_ptr<const Scope> scope, Call call, std::i
   const bool alive = std::none_of(running->scope->lineage.begin(), running->scope->lineage.end(),
                                   [&](int id) { return failed_.contains(id); });
   if (alive && !step(*running)) active_.push_back(running);
-  if (running->done) return Work();
+  if (running->done) {
+    // Who comes last to a call need not wait, and is watched all the same.
+    if (running->call.communicator != kControlCommunicator) pass_point({"collective"});
+    return Work();
+  }
   return Work(std::make_unique<StartedWork>(shared_from_this(), std::move(running)));
 }
 

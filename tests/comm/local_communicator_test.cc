@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/base/progress_point.h"
 #include "tests/comm/communicator_cases.h"
 
 namespace halo::comm {
@@ -112,6 +113,28 @@ TEST(LocalCommunicatorDeadlineTest, NamesTheRankThatNeverComesAndTheCall) {
     ++given_up;
   };
   run_ranks(3, body, {.deadline = milliseconds(100)});
+}
+
+class PointCounter final : public ProgressListener {
+ public:
+  void on_point(const ProgressPoint& point) override { points += point.name == "collective"; }
+  std::atomic<int> points = 0;
+};
+
+/// A drill and a supervisor see every rank in a call, also the one that comes last and need not wait.
+TEST(LocalCommunicatorTest, EveryCallIsAPointOfEveryRank) {
+  PointCounter counter;
+  listen_to_points(&counter);
+  std::atomic<bool> sent = false;
+  run_ranks(2, [&](Communicator& world) {
+    float value = 1;
+    while (world.rank() == 1 && !sent) std::this_thread::yield();
+    Work work = world.broadcast(view(&value, {1}), 0);
+    sent = true;
+    work.wait();
+  });
+  listen_to_points(nullptr);
+  EXPECT_EQ(counter.points, 2);
 }
 
 TEST(LocalCommunicatorTest, SixtyFourRanksMove) {

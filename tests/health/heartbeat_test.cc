@@ -34,7 +34,7 @@ bool eventually(const std::function<bool()>& is_so) {
   return false;
 }
 
-proto::Heartbeat beat_of(int rank) {
+proto::Heartbeat small_beat(int rank) {
   proto::Heartbeat beat;
   beat.set_rank(rank);
   beat.set_size(8);
@@ -52,11 +52,11 @@ class HeartbeatTest : public testing::Test {
   [[nodiscard]] static std::unique_ptr<HeartbeatClient> client_of(
       int port, int rank, std::atomic<int>* beats = nullptr) {
     HeartbeatClientOptions options;
-    options.supervisor = {{"127.0.0.1", static_cast<std::uint16_t>(port)}};
+    options.server = {{"127.0.0.1", static_cast<std::uint16_t>(port)}};
     options.secret = kSecret;
     options.every_seconds = 0.02;
     options.beat = [rank, beats] {
-      proto::Heartbeat beat = beat_of(rank);
+      proto::Heartbeat beat = small_beat(rank);
       if (beats != nullptr) beat.set_points(++*beats);
       return beat;
     };
@@ -141,6 +141,21 @@ TEST_F(HeartbeatTest, TheLastBeatOfEachRankIsKept) {
   EXPECT_LE(seen[0].at, steady_seconds());
 }
 
+TEST_F(HeartbeatTest, WhoListensIsToldOfEachBeatAndOfAnEnd) {
+  std::atomic<int> beats = 0, ends = 0;
+  HeartbeatServerOptions listening = options();
+  listening.on_beat = [&](const SeenBeat& seen) {
+    EXPECT_EQ(seen.beat.rank(), 4);
+    ++(seen.gone_at > 0 ? ends : beats);
+  };
+  server_ = std::make_unique<HeartbeatServer>(listening);
+  auto client = client_of(server_->port(), 4);
+  EXPECT_TRUE(eventually([&] { return beats > 3; }));
+  EXPECT_EQ(ends, 0);
+  client.reset();
+  EXPECT_TRUE(eventually([&] { return ends == 1; }));
+}
+
 TEST_F(HeartbeatTest, ALostConnectionIsNoted) {
   auto client = client_of(server_->port(), 2);
   ASSERT_TRUE(eventually([&] { return server_->latest().size() == 1; }));
@@ -163,7 +178,7 @@ TEST_F(HeartbeatTest, ABeatThatIsWaitedForHasLeft) {
 TEST_F(HeartbeatTest, AWrongSecretIsCutOff) {
   Stranger wrong(server_->port());
   wrong.send(hmac_sha256("another secret", wrong.challenge()));
-  wrong.send(framed(beat_of(1).SerializeAsString()));
+  wrong.send(framed(small_beat(1).SerializeAsString()));
   EXPECT_TRUE(wrong.is_cut_off());
   Stranger replay(server_->port());
   replay.send(hmac_sha256(kSecret, Stranger(server_->port()).challenge()));
@@ -173,7 +188,7 @@ TEST_F(HeartbeatTest, AWrongSecretIsCutOff) {
 }
 
 TEST_F(HeartbeatTest, WhatIsNoBeatIsCutOff) {
-  proto::Heartbeat beyond = beat_of(8), no_size = beat_of(0), negative = beat_of(-1);
+  proto::Heartbeat beyond = small_beat(8), no_size = small_beat(0), negative = small_beat(-1);
   no_size.set_size(0);
   for (const std::string& bytes :
        {std::string("\xff\xff\xff\xff", 4), std::string("\x00\x01\x00\x01", 4),
@@ -196,7 +211,7 @@ TEST_F(HeartbeatTest, SlowStrangersAndHalfBeatsAreCutOff) {
   Stranger silent(server_->port()), slow(server_->port()), half(server_->port());
   slow.send("0123");
   half.log_in();
-  half.send(framed(beat_of(1).SerializeAsString()).substr(0, 7));
+  half.send(framed(small_beat(1).SerializeAsString()).substr(0, 7));
   EXPECT_TRUE(silent.is_cut_off());
   EXPECT_TRUE(slow.is_cut_off());
   EXPECT_TRUE(half.is_cut_off());
@@ -244,15 +259,15 @@ TEST_F(HeartbeatTest, AddressesAreTriedInTurn) {
   HeartbeatClientOptions options;
   asio::io_context io;
   const auto closed = tcp::acceptor(io, {asio::ip::address_v4::loopback(), 0}).local_endpoint();
-  options.supervisor = {{"127.0.0.1", closed.port()}, {"127.0.0.1", server_->port()}};
+  options.server = {{"127.0.0.1", closed.port()}, {"127.0.0.1", server_->port()}};
   options.secret = kSecret;
-  options.beat = [] { return beat_of(5); };
+  options.beat = [] { return small_beat(5); };
   const HeartbeatClient client(options);
   EXPECT_TRUE(eventually([&] { return server_->latest().size() == 1; }));
 }
 
 TEST(HeartbeatEnvironmentTest, WithoutASupervisorThereIsNoClient) {
-  const auto beat = [] { return beat_of(0); };
+  const auto beat = [] { return small_beat(0); };
   unsetenv(kSupervisorVariable);
   unsetenv(kSecretVariable);
   EXPECT_EQ(HeartbeatClient::from_environment(beat), nullptr);

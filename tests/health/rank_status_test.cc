@@ -39,7 +39,10 @@ TEST(RankStatusTest, PointsTellJobStepAndPhase) {
   status.on_point({"checkpoint_saved"});
   status.on_point({"job_ended"});
   EXPECT_EQ(status.beat().saved(), 2);
+  status.on_point({"step_done", 5, {}, 0.5});
+  EXPECT_EQ(status.beat().own_seconds(), 0.5);
   status.on_point({"loading", -1, "distill"});
+  EXPECT_EQ(status.beat().own_seconds(), -1) << "it says nothing of another job's steps";
   EXPECT_EQ(status.beat().step(), -1) << "another job has not begun its steps";
 }
 

@@ -59,8 +59,12 @@ TEST(DrillTest, ARestartedRunIsStruckNoMoreUnlessAskedFor) {
   setenv("HALO_DRILL", "0:1:kill:step:always", 1);
   EXPECT_TRUE(Drill::from_environment(1).has_value());
   EXPECT_TRUE(Drill::from_environment(1)->always);
+  setenv("HALO_DRILL", "0:1:kill;0:2:throw:forward", 1);
+  EXPECT_EQ(Drill::from_environment(1)->step, 2) << "one for each start";
+  setenv(kRestartsVariable, "2", 1);
+  EXPECT_FALSE(Drill::from_environment(1).has_value());
   unsetenv(kRestartsVariable);
-  setenv("HALO_DRILL", "1:1:kill", 1);
+  setenv("HALO_DRILL", "0:1:kill;1:1:kill", 1);
   EXPECT_THROW(std::ignore = Drill::from_environment(1), InputError);
   unsetenv("HALO_DRILL");
 }

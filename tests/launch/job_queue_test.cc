@@ -15,18 +15,20 @@ using testing::IsEmpty;
 class JobQueueTest : public testing::Test {
  protected:
   void begin(const std::string& jobs, const std::set<std::string>& ended = {}, int ranks = 4,
-             const std::map<std::string, ShardPlan>& plans = {}) {
+             const std::map<std::string, ShardPlan>& plans = {}, bool hosts_lost = false) {
     proto::SchedulerEvent began;
     began.mutable_began()->set_ranks(ranks);
     began.mutable_began()->set_tries_failed_again(true);
     table_.apply(began);
     events_ = 0;
     const Config config = parse_config(jobs, "text");
-    enqueue_jobs(config, job_order(config), ended, plans, table_,
-                 [&](const proto::SchedulerEvent& event) {
-                   table_.apply(event);
-                   ++events_;
-                 });
+    enqueue_jobs(
+        config, job_order(config), ended, plans, table_,
+        [&](const proto::SchedulerEvent& event) {
+          table_.apply(event);
+          ++events_;
+        },
+        hosts_lost);
   }
   std::vector<std::string> due() const {
     std::vector<std::string> names;
@@ -110,6 +112,32 @@ TEST_F(JobQueueTest, NamesOfShardsCanBeRead) {
   EXPECT_FALSE(parse_scheduled_name("s").shard);
   for (const char* bad : {"s.", "s.3", "s.3-of-3", "s.-1-of-3", "s.03-of-4", "s.1-of-2x"})
     EXPECT_THROW(std::ignore = parse_scheduled_name(bad), Error) << bad;
+}
+
+/// Each job takes what its layout can use of the ranks that are left; one that none are enough for fails alone, until they
+/// are back.
+TEST_F(JobQueueTest, WhenHostsAreLostJobsShrinkOrFailAlone) {
+  const std::string jobs = R"(job { name: "data" ranks: 8 train {} }
+    job { name: "split" ranks: 8 layout { tensor: 4 } train {} }
+    job { name: "wide" ranks: 8 layout { pipeline: 2 tensor: 4 } train {} }
+    job { name: "after" needs: "wide" train {} }
+    job { name: "small" ranks: 2 train {} })";
+  begin(jobs, {}, 8);
+  begin(jobs, {}, 6, {}, /*hosts_lost=*/true);
+  EXPECT_EQ(table_.job("data").job.ranks(), 6);
+  EXPECT_EQ(table_.job("split").job.ranks(), 4);
+  EXPECT_EQ(table_.job("small").job.ranks(), 2);
+  EXPECT_EQ(table_.job("wide").state, JobState::kFailed);
+  EXPECT_THAT(table_.job("wide").reason,
+              testing::AllOf(testing::HasSubstr("6 ranks are left of the 8 that it asks for"),
+                             testing::HasSubstr("needs a multiple of 8")));
+  EXPECT_EQ(table_.job("after").state, JobState::kSkipped);
+  EXPECT_THAT(due(), ElementsAre("small", "split"));
+  begin(jobs, {}, 8, {}, /*hosts_lost=*/true);
+  EXPECT_EQ(table_.job("data").job.ranks(), 8);
+  EXPECT_EQ(table_.job("wide").state, JobState::kWaiting);
+  EXPECT_EQ(table_.job("after").state, JobState::kWaiting);
+  EXPECT_THROW(begin(jobs, {}, 6), InputError) << "of a first start";
 }
 
 TEST_F(JobQueueTest, RanksAreThoseThereAreOrFewer) {

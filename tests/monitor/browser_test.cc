@@ -58,18 +58,21 @@ double tile(const std::string& page, const std::string& name) {
 
 TEST_F(BrowserTest, ThePageShowsTheJobAndTheLastStepsNumbers) {
   const ResumeCase resume(3000);
-  MonitoredRun run(resume, 0, "tiny");
+  MonitoredRun run(resume, 2, "tiny");
   run.wait_for_steps("align", 700);
   const std::string page = browse(run.url(), {"--dump-dom"});
   if (const char* picture = std::getenv("HALO_SCREENSHOT"))
-    std::ignore = browse(run.url(), {str("--screenshot=", picture), "--window-size=1120,1130"});
-  run.program().signal(SIGTERM);
+    std::ignore = browse(run.url(), {str("--screenshot=", picture), "--window-size=1120,1420"});
+  run.program().signal(SIGUSR1);
   EXPECT_EQ(run.program().wait().exit_code, 0);
 
   EXPECT_THAT(page, HasSubstr("<h1 id=\"name\">tiny</h1>"));
   for (const char* job : kStages) EXPECT_THAT(page, HasSubstr(std::string(job) + "</button>"));
   EXPECT_THAT(page, HasSubstr("role=\"status\">running</div>"));
   EXPECT_THAT(page, HasSubstr("<path class=\"curve\" d=\"M")) << "the curves are drawn";
+  for (const char* rank : {"0", "1"})
+    EXPECT_THAT(page, HasSubstr(str("<span class=\"light\"></span>", rank,
+                                    "</td><td title=\"\">well</td>")));
   for (const char* job : kStages) {
     if (page.find(std::string(job) + ": loss</div>") == std::string::npos) continue;
     const double loss = tile(page, std::string(job) + ": loss");
@@ -80,6 +83,22 @@ TEST_F(BrowserTest, ThePageShowsTheJobAndTheLastStepsNumbers) {
     return;
   }
   ADD_FAILURE() << "no job's loss is shown: " << page;
+}
+
+TEST_F(BrowserTest, ARankThatIsStoppedIsNamed) {
+  const ResumeCase resume(100000);
+  MonitoredRun run(resume, 2, "tiny");
+  run.wait_for_steps("align", 10);
+  const int pid = run.rank_when(1, "well")["pid"];
+  ::kill(pid, SIGSTOP);
+  std::ignore = run.rank_when(1, "silent");
+  const std::string page = browse(run.url(), {"--dump-dom"});
+  ::kill(pid, SIGCONT);
+  run.program().signal(SIGUSR1);
+  EXPECT_EQ(run.program().wait().exit_code, 0);
+  EXPECT_THAT(page, HasSubstr("rank 1 is silent: no heartbeat for "));
+  EXPECT_THAT(page, HasSubstr("<span class=\"light lost\"></span>1</td>"));
+  EXPECT_THAT(page, HasSubstr(">waits for ")) << "what rank 0 does";
 }
 
 TEST_F(BrowserTest, WithATokenThePageOpensByALogin) {

@@ -11,13 +11,20 @@
 namespace halo::test {
 namespace {
 
+std::vector<std::string> with_monitor(std::vector<std::string> command) {
+  command.insert(command.end(), {"--monitor", "127.0.0.1:0"});
+  return command;
+}
+
 void pause() { std::this_thread::sleep_for(std::chrono::milliseconds(20)); }
 
 }  // namespace
 
 MonitoredRun::MonitoredRun(const ResumeCase& resume, int ranks, const std::string& output)
-    : output_(resume.output(output + ".txt")),
-      program_(resume.command(ranks, output, {"--monitor", "127.0.0.1:0"}), output_) {
+    : MonitoredRun(resume.command(ranks, output), resume.output(output + ".txt")) {}
+
+MonitoredRun::MonitoredRun(std::vector<std::string> command, const std::filesystem::path& written)
+    : output_(written), program_(with_monitor(std::move(command)), output_) {
   const std::string begin = "monitor: http://127.0.0.1:";
   while (port_ == 0) {
     const bool ended = program_.has_ended();
@@ -39,6 +46,16 @@ void MonitoredRun::wait_for_steps(const std::string& job, std::int64_t steps) co
     const auto status = nlohmann::json::parse(get(port_, "/api/status").body);
     for (const auto& known : status["jobs"])
       if (known["name"] == job && known["step"] >= steps) return;
+    pause();
+  }
+}
+
+nlohmann::json MonitoredRun::rank_when(int rank, const std::string& state) const {
+  for (;;) {
+    HALO_REQUIRE(!program_.has_ended(), "the run ended: " + read_file(output_));
+    const auto status = nlohmann::json::parse(get(port_, "/api/status").body);
+    for (const auto& known : status["ranks"])
+      if (known["rank"] == rank && known["state"] == state) return known;
     pause();
   }
 }

@@ -3,8 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -13,6 +16,7 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "tests/monitor/monitored_run.h"
+#include "tests/runs/golden_case.h"
 
 namespace halo::test {
 namespace {
@@ -74,8 +78,8 @@ void expect_same_numbers(int ranks) {
     EXPECT_EQ(job["state"], "done");
     EXPECT_EQ(job["step"], 20);
   }
-  ASSERT_GE(last["ranks"].size(), 1U);
-  EXPECT_EQ(last["ranks"][0]["job"], "finetune");
+  ASSERT_EQ(last["ranks"].size(), static_cast<std::size_t>(std::max(ranks, 1)));
+  EXPECT_THAT(last["ranks"][0]["job"], testing::AnyOf("finetune", "")) << "told at the end";
   EXPECT_GT(last["ranks"][0]["pid"], 1);
 }
 
@@ -100,6 +104,75 @@ TEST(MonitoredRunTest, CurvesOfARunThatGoesOnHoldItsEarlierSteps) {
     for (std::size_t i = 0; i < curve["columns"].size(); ++i)
       EXPECT_EQ(point[i], line[curve["columns"][i].get<std::string>()]);
   }
+}
+
+/// Two jobs beside each other, on two ranks each, that would take minutes.
+std::string two_jobs(const GoldenCase& golden) {
+  std::string config = "precision: FP64 threads: 1\n";
+  for (const char* name : {"left", "right"})
+    config += str("job { name: \"", name, "\" ranks: 2 train { stage: ALIGN teacher: \"",
+                  golden.teacher().string(), "\" data { tokens: \"", golden.tokens().string(),
+                  "\" sequence_length: 32 first_sample: 0 } batch { sequences: 2 } steps: 100000 "
+                  "optimizer { lr: 1e-3 } checkpoint { every_steps: 0 } } }\n");
+  return config;
+}
+
+/// Asks until it is so; the last answer.
+json status_when(const MonitoredRun& run, const std::function<bool(const json&)>& is_so) {
+  json status;
+  for (int i = 0; i < 3000; ++i) {
+    status = json::parse(get(run.port(), "/api/status").body);
+    if (is_so(status)) return status;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  ADD_FAILURE() << "it never was so: " << status.dump(1);
+  return status;
+}
+
+bool all_ranks_step(const json& status) {
+  return status["ranks"].size() == 4 && std::ranges::all_of(status["ranks"], [](const json& rank) {
+           return rank["state"] == "well" && rank["step"] > 0;
+         });
+}
+
+TEST(MonitoredRunTest, ShowsEveryRankAndTheJobsOfOthersAndNamesARankThatIsStopped) {
+  const TestFolder folder;
+  const GoldenCase golden("tied", folder.path());
+  write_file_atomically(folder / "two.textproto", two_jobs(golden));
+  MonitoredRun run(train_command(4, {"--config", (folder / "two.textproto").string(), "--output",
+                                     (folder / "out").string()}),
+                   folder / "output.txt");
+  const json status = status_when(run, all_ranks_step);
+  for (std::size_t rank = 0; rank < 4; ++rank) {
+    const json& told = status["ranks"][rank];
+    EXPECT_EQ(told["rank"], rank);
+    EXPECT_LT(told["seconds_since_heard"], 5);
+    EXPECT_THAT(told["last_call"].get<std::string>(), HasSubstr(" bytes: ")) << told;
+  }
+  EXPECT_EQ(status["ranks"][0]["job"], status["ranks"][1]["job"]);
+  EXPECT_NE(status["ranks"][1]["job"], status["ranks"][2]["job"]);
+  for (const json& job : status["jobs"]) {
+    std::istringstream text(read_file(folder.path() / "out" / job["name"] / "metrics.jsonl"));
+    std::string line;
+    for (int i = 0; i < job["step"]; ++i) std::getline(text, line);
+    EXPECT_EQ(job["last"], json::parse(line)) << "whichever ranks do it";
+  }
+
+  const int pid = status["ranks"][3]["pid"];
+  ::kill(pid, SIGSTOP);
+  const json stopped =
+      status_when(run, [](const json& now) { return now["ranks"][3]["state"] == "silent"; });
+  EXPECT_THAT(stopped["ranks"][3]["reason"].get<std::string>(), HasSubstr("no heartbeat for "));
+  EXPECT_LT(stopped["ranks"][3]["seconds_since_heard"], 10);
+  EXPECT_NE(stopped["ranks"][2]["waits_for"], "") << "its neighbour waits for it";
+  EXPECT_EQ(stopped["ranks"][0]["state"], "well");
+  const std::string prometheus = get(run.port(), "/metrics").body;
+  EXPECT_THAT(prometheus, HasSubstr("halo_ranks_in_state{state=\"silent\"} 1\n"));
+  EXPECT_THAT(prometheus, testing::ContainsRegex("halo_rank_well.rank=\"3\",host=\"[^\"]*\". 0\n"));
+  ::kill(pid, SIGCONT);
+  std::ignore = status_when(run, all_ranks_step);
+  run.program().signal(SIGUSR1);
+  EXPECT_EQ(run.program().wait().exit_code, 0);
 }
 
 std::string refused(const ResumeCase& resume, int ranks, const std::vector<std::string>& options) {

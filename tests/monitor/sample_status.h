@@ -19,8 +19,8 @@ inline StepMetrics sample_step(std::int64_t step) {
   return m;
 }
 
-/// A run at 1000 seconds: one job done, one running, two to come.
-inline RunStatus sample_status() {
+/// A run at 1000 seconds: one job done, one running, one to come. Its rank was heard then.
+inline RunStatus sample_status(double heard = 998) {
   RunStatus status;
   status.name = "tiny";
   status.output = "runs/tiny";
@@ -33,18 +33,25 @@ inline RunStatus sample_status() {
     job.name = job.kind = name;
     job.changed = 900;
   }
-  status.jobs[0].state = MonitoredState::kDone;
-  status.jobs[1].state = MonitoredState::kRunning;
+  status.jobs[0].state = JobState::kDone;
+  status.jobs[1].state = JobState::kRunning;
   for (MonitoredJob* job : {&status.jobs[0], &status.jobs[1]}) job->steps = 10;
   status.jobs[1].progress.add(sample_step(0));
   status.jobs[1].changed = 990;
   MonitoredRank& rank = status.heard.emplace_back();
-  rank.host = "node1";
-  rank.pid = 17;
-  rank.job = "distill";
-  rank.step = 1;
-  rank.phase = "step";
-  rank.heard = 998;
+  rank.beat.set_host("node1");
+  rank.beat.set_pid(17);
+  rank.beat.set_rank(0);
+  rank.beat.set_job("distill");
+  rank.beat.set_step(1);
+  rank.beat.set_phase("forward");
+  rank.beat.set_phase_seconds(0.5);
+  rank.beat.set_own_seconds(0.2);
+  rank.beat.set_last_calls(
+      "#16 all_gather data 8 bytes step 1: done\n#17 all_reduce data 4096 bytes step 1: waiting\n");
+  rank.beat.set_waits_for("all_reduce data 4096 bytes step 1");
+  rank.heard = heard;
+  rank.got_on = heard - 1;
   return status;
 }
 

@@ -31,9 +31,9 @@ class MonitorServerTest : public testing::Test {
  protected:
   MonitorServerTest() {
     for (const char* job : {"align", "distill"})
-      board_.job_state(job, MonitoredState::kRunning, steady_seconds());
+      board_.job_state(job, JobState::kRunning, steady_seconds());
   }
-  StatusBoard board_{sample_status()};
+  StatusBoard board_{sample_status(steady_seconds())};
 };
 
 TEST_F(MonitorServerTest, AnswersEveryRoute) {

@@ -19,20 +19,27 @@ using nlohmann::json;
 using testing::HasSubstr;
 using testing::Not;
 
+/// As if the rank's heartbeats had come all the time.
+RunStatus heard_at(double now) {
+  RunStatus status = sample_status();
+  status.heard[0].heard = now;
+  return status;
+}
+
 TEST(HealthTest, ARunThatGetsOnIsHealthy) {
   EXPECT_TRUE(health_of(sample_status(), 1000).ok);
-  EXPECT_TRUE(health_of(sample_status(), 990 + 600).ok);
+  EXPECT_TRUE(health_of(heard_at(990 + 600), 990 + 600).ok);
 }
 
 TEST(HealthTest, TenMinutesWithoutAStepAreTooLong) {
-  const Health health = health_of(sample_status(), 990 + 601);
+  const Health health = health_of(heard_at(990 + 601), 990 + 601);
   EXPECT_FALSE(health.ok);
   EXPECT_THAT(health.reason, HasSubstr("job distill has ended no step for 10 min"));
   EXPECT_THAT(health.reason, HasSubstr("1 of 10 are done"));
 }
 
 TEST(HealthTest, LongStepsHaveLonger) {
-  RunStatus status = sample_status();
+  RunStatus status = heard_at(990 + 2001);
   StepMetrics slow = sample_step(0);
   slow.step_ms = 100e3;
   status.jobs[1].progress = {};
@@ -42,17 +49,47 @@ TEST(HealthTest, LongStepsHaveLonger) {
 }
 
 TEST(HealthTest, JobsWithoutStepsAreNotJudged) {
-  RunStatus status = sample_status();
-  status.jobs[1].state = MonitoredState::kDone;
-  status.jobs[2].state = MonitoredState::kRunning;
+  RunStatus status = heard_at(1e6);
+  status.jobs[1].state = JobState::kDone;
+  status.jobs[2].state = JobState::kRunning;
   EXPECT_TRUE(health_of(status, 1e6).ok);
 }
 
 TEST(HealthTest, AFailedJobIsNotHealthy) {
   RunStatus status = sample_status();
-  status.jobs[0].state = MonitoredState::kFailed;
+  status.jobs[0].state = JobState::kFailed;
   status.jobs[0].reason = "the loss of step 3 is nan";
   EXPECT_EQ(health_of(status, 1000).reason, "job align failed: the loss of step 3 is nan");
+}
+
+TEST(HealthTest, ARankWithoutHeartbeatsIsNotHealthyAfterHalfAMinute) {
+  RunStatus status = sample_status();
+  EXPECT_TRUE(health_of(status, 998 + 30).ok);
+  EXPECT_THAT(health_of(status, 998 + 31).reason,
+              HasSubstr("rank 0 (host node1, pid 17) has sent no heartbeat for 31"));
+  status.heard[0].beat.set_phase("ended");
+  EXPECT_TRUE(health_of(status, 998 + 31).ok) << "it will say no more";
+  status = sample_status();
+  status.ended = true;
+  EXPECT_TRUE(health_of(status, 998 + 31).ok);
+}
+
+TEST(RankStateTest, TheWorstThatIsKnownCounts) {
+  MonitoredRank rank = sample_status().heard[0];
+  EXPECT_EQ(state_of(rank, 1000), RankState::kWell);
+  EXPECT_EQ(reason_of(rank, 1000), "");
+  rank.slower = 1.6;
+  EXPECT_EQ(state_of(rank, 1000), RankState::kSlow);
+  EXPECT_THAT(reason_of(rank, 1000), HasSubstr("0.2 s a step, 1.6 times the median"));
+  EXPECT_EQ(state_of(rank, 998 + 5.1), RankState::kSilent);
+  EXPECT_THAT(reason_of(rank, 998 + 20), HasSubstr("no heartbeat for 20"));
+  rank.gone = 999;
+  EXPECT_EQ(state_of(rank, 1000), RankState::kGone);
+  rank.beat.set_phase("ended");
+  EXPECT_EQ(state_of(rank, 1000), RankState::kEnded);
+  rank.beat.set_failure("loss nan");
+  EXPECT_EQ(state_of(rank, 1000), RankState::kFailed);
+  EXPECT_EQ(reason_of(rank, 1000), "loss nan");
 }
 
 TEST(JobProgressTest, TimeLeftFollowsTheLastSteps) {
@@ -69,6 +106,21 @@ TEST(JobProgressTest, TimeLeftFollowsTheLastSteps) {
   for (m.step = 2; m.step < 400; ++m.step) progress.add(m);
   EXPECT_NEAR(*progress.seconds_left(410), 10 * 2.0, 0.01) << "the slow first step is forgotten";
   EXPECT_EQ(*progress.seconds_left(5), 0) << "never below 0";
+}
+
+/// Going back writes a line without a time for each step that is left out.
+TEST(JobProgressTest, StepsThatAreLeftOutTookNoTime) {
+  JobProgress progress;
+  StepMetrics m = sample_step(0);
+  m.step_ms = 4000;
+  progress.add(m);
+  m.skipped = true;
+  m.step_ms = 0;
+  for (m.step = 1; m.step < 5; ++m.step) progress.add(m);
+  EXPECT_DOUBLE_EQ(*progress.seconds_left(10), 5 * 4.0);
+  m.step_ms = 2000;  // skipped after it was computed
+  progress.add(m);
+  EXPECT_DOUBLE_EQ(*progress.seconds_left(10), 4 * 3.0);
 }
 
 TEST(StatusJsonTest, HoldsTheRunItsJobsAndRanks) {
@@ -88,6 +140,11 @@ TEST(StatusJsonTest, HoldsTheRunItsJobsAndRanks) {
   ASSERT_EQ(status["ranks"].size(), 1U);
   EXPECT_EQ(status["ranks"][0]["seconds_since_heard"], 2);
   EXPECT_EQ(status["ranks"][0]["host"], "node1");
+  EXPECT_EQ(status["ranks"][0]["state"], "well");
+  EXPECT_EQ(status["ranks"][0]["phase_seconds"], 2.5);
+  EXPECT_EQ(status["ranks"][0]["seconds_since_progress"], 3);
+  EXPECT_EQ(status["ranks"][0]["last_call"], "#17 all_reduce data 4096 bytes step 1: waiting");
+  EXPECT_EQ(status["ranks"][0]["waits_for"], "all_reduce data 4096 bytes step 1");
 }
 
 TEST(StatusJsonTest, NumbersThatAreNotFiniteAndTextThatIsNoUtf8) {
@@ -116,13 +173,32 @@ TEST(PrometheusTest, EveryFamilyOnceWithAllItsSamples) {
         "halo_step_seconds{job=\"distill\"} 0.25\n",
         "halo_memory_bytes{job=\"distill\"} 1610612736\n",
         "halo_rank_seconds_since_heard{rank=\"0\",host=\"node1\"} 2\n",
-        "halo_rank_step{rank=\"0\",host=\"node1\"} 1\n"})
+        "halo_rank_step{rank=\"0\",host=\"node1\"} 1\n",
+        "halo_rank_well{rank=\"0\",host=\"node1\"} 1\n",
+        "halo_rank_seconds_since_progress{rank=\"0\",host=\"node1\"} 3\n",
+        "halo_ranks_in_state{state=\"well\"} 1\n", "halo_ranks_in_state{state=\"silent\"} 0\n",
+        "halo_ranks_in_state{state=\"unheard\"} 3\n"})
     EXPECT_THAT(text, HasSubstr(line));
   EXPECT_THAT(text, Not(HasSubstr("halo_steps{job=\"export\"}"))) << "it has no steps";
   for (std::size_t at = 0; (at = text.find("# TYPE ", at)) != std::string::npos; ++at) {
     const std::string line = text.substr(at, text.find('\n', at) + 1 - at);
     EXPECT_EQ(text.find(line), text.rfind(line)) << line;
   }
+}
+
+TEST(PrometheusTest, LargeRunsHaveNoMoreThan256SeriesOfAFamily) {
+  RunStatus status = sample_status();
+  status.ranks = 1000;
+  for (int rank = 1; rank < 1000; ++rank) {
+    status.heard.push_back(status.heard[0]);
+    status.heard.back().beat.set_rank(rank);
+  }
+  status.heard[999].heard = 900;
+  const std::string text = prometheus_text(status, 1000);
+  EXPECT_THAT(text, HasSubstr("halo_rank_step{rank=\"255\","));
+  EXPECT_THAT(text, Not(HasSubstr("rank=\"256\"")));
+  EXPECT_THAT(text, HasSubstr("halo_ranks_in_state{state=\"well\"} 999\n"));
+  EXPECT_THAT(text, HasSubstr("halo_ranks_in_state{state=\"silent\"} 1\n"));
 }
 
 TEST(PrometheusTest, LabelsAreEscapedAndNumbersAreItsWords) {
@@ -138,54 +214,82 @@ TEST(PrometheusTest, LabelsAreEscapedAndNumbersAreItsWords) {
   EXPECT_THAT(text, HasSubstr("halo_grad_norm{job=\"distill\"} +Inf\n"));
 }
 
+proto::Heartbeat beat_of(int rank, std::int64_t step, double own_seconds = 1,
+                         const std::string& job = "distill") {
+  proto::Heartbeat beat;
+  beat.set_rank(rank);
+  beat.set_size(4);
+  beat.set_job(job);
+  beat.set_step(step);
+  beat.set_phase("forward");
+  beat.set_points(step);
+  beat.set_own_seconds(own_seconds);
+  return beat;
+}
+
 TEST(StatusBoardTest, KeepsWhatItIsTold) {
-  StatusBoard board(sample_status());
-  board.job_state("export", MonitoredState::kSkipped, 1001, "job distill failed");
+  RunStatus first = sample_status();
+  first.heard.clear();
+  StatusBoard board(first);
+  board.job_state("export", JobState::kSkipped, 1001, "job distill failed");
   board.job_ranks("distill", 3);
-  board.step_ended("distill", sample_step(1), 1002);
-  board.at_work(2, "distill", 5, "step", 1003);
-  board.heard({1, "node2", 18, "distill", 4, "validation", 1004});
-  board.at_work(1, "distill", 5, "step", 1005);
-  for (const char* nobody : {"", "nobody"}) {
-    board.step_ended(nobody, sample_step(1), 1);
-    board.job_state(nobody, MonitoredState::kDone, 1);
-  }
+  board.beat(beat_of(2, 5), 1003);
+  board.beat(beat_of(0, 5), 1004);
+  board.beat(beat_of(2, 5), 1005, /*gone_at=*/1006);
+  board.beat(beat_of(1, 5, 1, "nobody"), 1007);
+  board.job_state("nobody", JobState::kDone, 1);
   const RunStatus status = board.read();
   EXPECT_EQ(status.jobs.size(), 3U);
   EXPECT_EQ(status.find("export")->reason, "job distill failed");
   EXPECT_EQ(status.find("distill")->ranks, 3);
-  EXPECT_EQ(status.find("distill")->progress.step(), 2);
-  EXPECT_EQ(status.find("distill")->changed, 1002);
-  ASSERT_EQ(status.heard.size(), 3U);
-  for (int rank = 0; rank < 3; ++rank)
-    EXPECT_EQ(status.heard[static_cast<std::size_t>(rank)].rank, rank);
-  EXPECT_EQ(status.heard[1].host, "node2") << "stays when the rank goes on";
-  EXPECT_EQ(status.heard[1].phase, "step");
+  EXPECT_EQ(status.find("distill")->changed, 1004) << "a rank's first word of step 5";
+  std::vector<int> ranks;
+  for (const MonitoredRank& rank : status.heard) ranks.push_back(rank.beat.rank());
+  EXPECT_THAT(ranks, testing::ElementsAre(0, 1, 2));
+  EXPECT_EQ(status.heard.back().got_on, 1003) << "it said nothing new since";
+  EXPECT_EQ(state_of(status.heard.back(), 1007), RankState::kGone);
 }
 
 TEST(StatusBoardTest, AnEndStopsWhatRuns) {
   StatusBoard board(sample_status());
   board.ended(1001);
-  EXPECT_TRUE(board.read().ended);
-  EXPECT_EQ(board.read().find("align")->state, MonitoredState::kDone);
-  EXPECT_EQ(board.read().find("distill")->state, MonitoredState::kStopped);
-  EXPECT_EQ(board.read().find("export")->state, MonitoredState::kWaiting);
+  const RunStatus status = board.read();
+  EXPECT_TRUE(status.ended);
+  EXPECT_EQ(state_of(status, *status.find("align")), "done");
+  EXPECT_EQ(state_of(status, *status.find("distill")), "stopped");
+  EXPECT_EQ(state_of(status, *status.find("export")), "waiting");
+}
+
+TEST(StatusBoardTest, SlowRanksOfAJobAreNamed) {
+  RunStatus first = sample_status();
+  first.heard.clear();
+  StatusBoard board(first);
+  for (int step = 0; step < 20; ++step) {
+    for (int rank = 0; rank < 3; ++rank)
+      board.beat(beat_of(rank, step, rank == 1 ? 1.7 : 1), step + 0.1 * rank);
+    board.beat(beat_of(3, step, 9, "align"), step + 0.4);  // alone in its job
+  }
+  const RunStatus status = board.read();
+  EXPECT_EQ(state_of(status.heard[0], 20), RankState::kWell);
+  EXPECT_EQ(state_of(status.heard[1], 20), RankState::kSlow);
+  EXPECT_DOUBLE_EQ(status.heard[1].slower, 1.7);
+  EXPECT_EQ(state_of(status.heard[3], 20), RankState::kWell);
 }
 
 TEST(StatusBoardTest, IsReadWhileItIsTold) {
-  StatusBoard board(sample_status());
-  std::jthread training([&] {
-    for (std::int64_t step = 1; step < 2000; ++step) {
-      board.at_work(0, "distill", step, "step", static_cast<double>(step));
-      board.step_ended("distill", sample_step(step), static_cast<double>(step));
-    }
+  RunStatus first = sample_status();
+  first.heard.clear();
+  StatusBoard board(first);
+  std::jthread ranks([&] {
+    for (std::int64_t step = 0; step < 2000; ++step)
+      board.beat(beat_of(0, step), static_cast<double>(step));
   });
-  for (std::int64_t seen = 0; seen < 2000;) {
+  for (std::int64_t seen = 0; seen < 1999;) {
     const RunStatus status = board.read();
-    const JobProgress& progress = status.find("distill")->progress;
-    ASSERT_GE(progress.step(), seen);
-    ASSERT_EQ(progress.last->loss, sample_step(progress.last->step).loss);
-    seen = progress.step();
+    if (status.heard.empty()) continue;
+    ASSERT_GE(status.heard[0].beat.step(), seen);
+    seen = status.heard[0].beat.step();
+    ASSERT_EQ(status.heard[0].beat.points(), seen);
   }
 }
 
@@ -206,7 +310,7 @@ TEST(DescribeRunTest, AllJobsWaitInTheirOrder) {
   EXPECT_EQ(status.jobs[1].name, "out");
   EXPECT_EQ(status.jobs[1].kind, "export");
   EXPECT_EQ(status.jobs[1].steps, 0);
-  EXPECT_EQ(status.jobs[1].state, MonitoredState::kWaiting);
+  EXPECT_EQ(status.jobs[1].state, JobState::kWaiting);
 }
 
 }  // namespace

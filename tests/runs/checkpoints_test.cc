@@ -35,6 +35,11 @@ TEST(CheckpointsTest, TheFilesAreThoseOfARunThatWaitsForThem) {
   const ResumeCase resume(
       8, {"--set", "train.checkpoint.every_steps=3", "--set", "train.checkpoint.keep_last=9"});
   EXPECT_THAT(resume.run(2, "beside", {"--dry_run"}), HasSubstr(" on host "));
+  std::vector<std::string> dry = set("train.checkpoint.asynchronous=false");
+  dry.insert(dry.end(), {"--dry_run", "--device", "cpu"});
+  EXPECT_THAT(resume.run(0, "dry", dry), HasSubstr(" 0.00 B "));
+  dry.back() = "cuda";  // planned, not run: what a GPU holds is written from a copy always
+  EXPECT_THAT(resume.run(0, "dry", dry), Not(HasSubstr(" 0.00 B ")));
   const std::string told = resume.run(2, "beside");
   EXPECT_THAT(told, AllOf(HasSubstr("checkpoint step_00000003: training stood still "),
                           HasSubstr(" a rank in host memory")));

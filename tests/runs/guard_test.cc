@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "core/base/error.h"
+#include "launch/metrics.h"
 #include "tests/runs/guard_case.h"
 
 namespace halo::test {
@@ -9,6 +11,7 @@ namespace {
 
 using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 
 TEST(GuardTest, APassingFaultOnOneRankLeavesNoTrace) {
   const ResumeCase resume(5);
@@ -31,6 +34,31 @@ TEST(GuardTest, ThreeBadStepsInARowGoBackToACheckpoint) {
                     HasSubstr("the weights of the checkpoint after step 7")));
   expect_skipped(resume, "back", {{7, 11}});
   resume.expect_equal("back", "skipped");
+
+  // Asked to stop in the step that goes back, the run does not read its models again to do it.
+  std::string stopped;
+  {
+    const Environment drill("HALO_DRILL", "0:10:term");
+    stopped = run_with_nan(resume, "0:8:3", 2, "stopped");
+  }
+  EXPECT_THAT(stopped, AllOf(HasSubstr("stopped as asked before the end of job align"),
+                             Not(HasSubstr("are left out"))));
+  EXPECT_THAT(run_with_nan(resume, "0:8:3", 2, "stopped"), HasSubstr("steps 7 to 10 are left out"));
+  resume.expect_equal("stopped", "skipped");
+}
+
+TEST(GuardTest, TheLastStepIsValidatedWhenTheJobGoesBackInIt) {
+  const ResumeCase resume(10);
+  const std::string validation =
+      str("train.validation={tokens: '", resume.tokens().string(), "' sequences: 2}");
+  std::ignore = run_with_nan(resume, "0:7:3", 0, "back", {"--set", validation});
+  for (const char* job : kStages) {
+    const auto steps = launch::read_metrics(resume.job("back", job) / "metrics.jsonl");
+    ASSERT_EQ(steps.size(), 10U);
+    EXPECT_TRUE(steps[9].skipped);
+    ASSERT_TRUE(steps[9].validation_loss.has_value()) << job;
+    EXPECT_GT(*steps[9].validation_loss, 0.0) << job;
+  }
 }
 
 TEST(GuardTest, WeightsThatAreNeverFiniteEndTheJob) {

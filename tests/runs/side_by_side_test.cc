@@ -124,5 +124,20 @@ TEST_F(SideBySideTest, MoreRanksThanThereAreAreRefused) {
               HasSubstr("job wide: ranks is 8 and there are 2: start more, or give fewer"));
 }
 
+/// As halo_launch starts a run again without the hosts that are gone.
+TEST_F(SideBySideTest, WhenHostsAreLostJobsShrinkOrFailAlone) {
+  std::string wide = align("wide", 1e-3, golden_.tokens());
+  wide.replace(wide.find("ranks: 2"), 8, "ranks: 8");
+  std::string split = align("split", 1e-3, golden_.tokens());
+  split.replace(split.find("ranks: 2"), 8, "ranks: 8 layout { context: 4 }");
+  setenv("HALO_RESTARTS", "1", 1);
+  const ProgramResult result = run(2, split + wide, "out");
+  unsetenv("HALO_RESTARTS");
+  EXPECT_EQ(result.exit_code, 1) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("job split: its hosts are gone: 2 ranks are left of the 8"));
+  EXPECT_THAT(result.output, HasSubstr("job wide: hosts are gone: it goes on on 2 of its 8 ranks"));
+  EXPECT_EQ(metrics("out", "wide").size(), static_cast<std::size_t>(kSteps));
+}
+
 }  // namespace
 }  // namespace halo::test

@@ -22,11 +22,17 @@ class SupervisedRun {
   std::string expect_survives(const std::string& drill,
                               const std::vector<std::string>& options = {},
                               bool restarts = true) const;
+  /// Likewise after one restart for each of many drills.
+  std::string expect_survives_all(const std::string& output, const std::vector<std::string>& drills,
+                                  const std::vector<std::string>& options = {}) const;
   [[nodiscard]] const ResumeCase& resume() const { return resume_; }
 
  private:
   int ranks_;
   ResumeCase resume_;
 };
+
+/// Whether what was told names this rank: halo_launch does, or mpirun, which sees who went first.
+[[nodiscard]] bool is_named(const std::string& told, const std::string& rank);
 
 }  // namespace halo::test

@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "tests/supervisor/beats.h"
+#include "tests/health/beats.h"
 
 namespace halo::launch {
 namespace {
@@ -84,6 +84,28 @@ TEST_F(SupervisionTest, TheRankThatOthersWaitForIsTheCulprit) {
   ASSERT_TRUE(complaint);
   EXPECT_THAT(*complaint, AllOf(HasSubstr("no progress for 30 s"), HasSubstr("all_reduce data"),
                                 HasSubstr("rank 1 (host n0"), Not(HasSubstr("rank 2"))));
+}
+
+/// Two jobs side by side: whoever works in the other one is not to blame, and the failure is at the culprit's step.
+TEST_F(SupervisionTest, RanksOfAnotherJobAreNotBlamed) {
+  begin({.step_timeout = 30});
+  std::optional<std::string> complaint;
+  for (int i = 0; i < 40 && !complaint; ++i) {
+    now_ += 1;
+    ++points_;
+    for (const int rank : {0, 1}) {
+      proto::Heartbeat other = beat_of(rank, 100 + i, points_);
+      other.set_job("other");
+      supervision_->beat(other, now_);
+    }
+    supervision_->beat(beat_of(2, 3, 1, "all_reduce data 8 bytes"), now_);
+    supervision_->beat(beat_of(3, 3, 1), now_);
+    complaint = supervision_->tick(now_);
+  }
+  ASSERT_TRUE(complaint);
+  EXPECT_THAT(*complaint, AllOf(HasSubstr("rank 3 (host n1"), Not(HasSubstr("rank 0 ")),
+                                Not(HasSubstr("rank 1 "))));
+  EXPECT_THAT(supervision_->ended(kKilled).message, HasSubstr("it failed at step 3 of job align"));
 }
 
 TEST_F(SupervisionTest, AStepMayTakeTenTimesTheSlowestSoFar) {

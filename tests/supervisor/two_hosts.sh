@@ -12,6 +12,8 @@ down() {
     if [[ -f $state/sshd$i.pid ]]; then kill "$(cat "$state/sshd$i.pid")" || true; fi
     for pid in $(ip netns pids "halo$i" 2>/dev/null || true); do kill -9 "$pid" || true; done
     ip netns del "halo$i" 2>/dev/null || true
+    # A namespace lives on as long as a connection in it that the other host cannot end any more.
+    ip link del "halov$i" 2>/dev/null || true
   done
   ip link del halobr 2>/dev/null || true
 }

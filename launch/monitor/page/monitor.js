@@ -4,8 +4,7 @@
 const kPeriod = 2000;         // milliseconds between two requests
 const kCurvePeriod = 6000;    // likewise of the curves
 const kTimeout = 8000;
-const kLate = 60;             // seconds without a word of a rank
-const kLost = 600;
+const kRows = 256;            // of the table of ranks, those that are not well first
 const state = {status: null, chosen: null, curve: null, curveAt: 0, lastHeard: null, failures: 0};
 const $ = (id) => document.getElementById(id);
 
@@ -241,10 +240,34 @@ function jobRow(job, chosen) {
 }
 
 function rankRow(rank) {
-  const age = rank.seconds_since_heard;
-  const light = element('span', {class: 'light' + (age > kLost ? ' lost' : age > kLate ? ' late' : '')});
-  const texts = [rank.host, rank.pid, rank.job, rank.step < 0 ? '' : rank.step, rank.phase, age < 2 ? 'now' : `${duration(age)} ago`];
-  return element('tr', {}, element('td', {}, light, String(rank.rank)), ...texts.map((text) => element('td', {}, String(text))));
+  const look = {slow: ' late', silent: ' lost', gone: ' lost', failed: ' lost', ended: ' off'}[rank.state] || '';
+  const light = element('span', {class: 'light' + look});
+  const age = rank.seconds_since_heard, since = rank.phase_seconds;
+  const phase = rank.phase + (since > 5 && rank.state !== 'ended' ? ` for ${duration(since)}` : '');
+  const call = rank.waits_for ? `waits for ${rank.waits_for}` : rank.last_call;
+  const cell = (text, title = '') => element('td', {title}, String(text));
+  return element('tr', {}, element('td', {}, light, String(rank.rank)), cell(rank.state, rank.reason), cell(rank.host), cell(rank.pid),
+                 cell(rank.job), cell(rank.step < 0 ? '' : rank.step), cell(phase), element('td', {class: 'call', title: rank.last_call}, call),
+                 cell(age < 2 ? 'now' : `${duration(age)} ago`));
+}
+
+function isUnwell(rank) { return rank.state !== 'well' && rank.state !== 'ended'; }
+
+// Names the ranks that are not well, and says how many have not been heard.
+function ranksNote(status) {
+  const unwell = status.ranks.filter(isUnwell);
+  const parts = unwell.slice(0, 4).map((rank) => `rank ${rank.rank} is ${rank.state}: ${rank.reason}`);
+  if (unwell.length > 4) parts.push(`and ${unwell.length - 4} more are not well`);
+  const unheard = status.run.ranks - status.ranks.length;
+  if (unheard > 0) parts.push(`${status.ranks.length} of ${status.run.ranks} have told how they are`);
+  if (status.ranks.length > kRows) parts.push(`${kRows} are shown`);
+  return parts.join('; ');
+}
+
+function showRanks(status) {
+  const first = [...status.ranks.filter(isUnwell), ...status.ranks.filter((rank) => !isUnwell(rank))].slice(0, kRows);
+  $('ranks').replaceChildren(...first.sort((a, b) => a.rank - b.rank).map(rankRow));
+  $('ranks_note').textContent = ranksNote(status);
 }
 
 function fact(name, value) { return element('span', {}, name + ' ', element('b', {}, value)); }
@@ -257,8 +280,7 @@ function showStatus(status) {
                              fact('for', duration(run.seconds)), fact('halo', run.version));
   showTiles(job);
   $('jobs').replaceChildren(...status.jobs.map((j) => jobRow(j, j === job)));
-  $('ranks').replaceChildren(...status.ranks.map(rankRow));
-  $('ranks_note').textContent = status.ranks.length < run.ranks ? `${status.ranks.length} of ${run.ranks} tell how they are` : '';
+  showRanks(status);
 }
 
 function pill(text, look) {

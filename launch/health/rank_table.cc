@@ -1,4 +1,4 @@
-#include "launch/supervisor/rank_table.h"
+#include "launch/health/rank_table.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -117,20 +117,28 @@ std::vector<int> RankTable::behind(const std::vector<int>& among) const {
   return last.size() == among.size() ? std::vector<int>() : last;
 }
 
-RankTable::Culprits RankTable::who_holds_up(double now, double silent_after) const {
+RankTable::Culprits RankTable::who_holds_up(double now, double silent_after,
+                                            const std::string& job) const {
   if (const auto quiet = silent(now, silent_after); !quiet.empty())
     return {quiet, "no beat any more from " + names(quiet)};
   if (const Culprits failed = who_died_first(); !failed.ranks.empty()) return failed;
   std::vector<int> working, waiting;
-  for (const auto& [number, rank] : ranks_)
-    if (!rank.has_ended() && !rank.is_idle()) (rank.waits() ? waiting : working).push_back(number);
+  for (const auto& [number, rank] : ranks_) {
+    if (rank.beat.job() != job || rank.has_ended() || rank.is_idle()) continue;
+    (rank.waits() ? waiting : working).push_back(number);
+  }
   if (!working.empty() && !waiting.empty()) {
     const std::string call = ranks_.at(waiting.front()).beat.waits_for();
     return {working, str("not in the call that others wait for (", call, "): ", names(working))};
   }
+  if (const auto never = missing(); working.empty() && !never.empty())
+    return {never, "others wait, and never heard of was " + names(never)};
   const std::vector<int> last = behind(working.empty() ? waiting : working);
   if (!last.empty()) return {last, "behind the others: " + names(last)};
-  if (working.empty()) return {{}, "all ranks wait for each other"};
+  if (working.empty())
+    return {{},
+            job.empty() ? "all ranks wait for each other"
+                        : str("all ranks of job ", job, " wait for each other")};
   return {working, "does not get on: " + names(working)};
 }
 

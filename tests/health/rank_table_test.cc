@@ -1,9 +1,9 @@
-#include "launch/supervisor/rank_table.h"
+#include "launch/health/rank_table.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/supervisor/beats.h"
+#include "tests/health/beats.h"
 
 namespace halo::launch {
 namespace {
@@ -49,8 +49,21 @@ TEST(RankTableTest, SilenceCountsBeforeWaiting) {
   table.keep(beat_of(0, 3, 5, "barrier world"), 100);
   table.keep(beat_of(1, 3, 5), 100);
   table.keep(beat_of(2, 3, 5, "barrier world"), 10);
-  EXPECT_THAT(table.who_holds_up(101, 20).ranks, ElementsAre(2));
-  EXPECT_THAT(table.who_holds_up(101, 200).ranks, ElementsAre(1));
+  EXPECT_THAT(table.who_holds_up(101, 20, "align").ranks, ElementsAre(2));
+  EXPECT_THAT(table.who_holds_up(101, 200, "align").ranks, ElementsAre(1));
+}
+
+/// Jobs side by side: whoever works in another one holds nobody up.
+TEST(RankTableTest, OnlyRanksOfTheJobThatStandsStillHoldItUp) {
+  RankTable table;
+  for (int rank = 0; rank < 4; ++rank) {
+    proto::Heartbeat beat = beat_of(rank, 3, 5, rank < 2 ? "all_reduce data" : "");
+    if (rank >= 2) beat.set_job("other");
+    beat.set_calls(rank == 1 ? 16 : 17);
+    table.keep(beat, 100);
+  }
+  const auto culprits = table.who_holds_up(101, 20, "align");
+  EXPECT_THAT(culprits.ranks, ElementsAre(1)) << culprits.reason;
 }
 
 TEST(RankTableTest, WhenAllWaitTheOnesBehindHoldUp) {
@@ -60,13 +73,15 @@ TEST(RankTableTest, WhenAllWaitTheOnesBehindHoldUp) {
     beat.set_calls(rank == 3 ? 16 : 17);
     table.keep(beat, 100);
   }
-  EXPECT_THAT(table.who_holds_up(101, 20).ranks, ElementsAre(3));
+  EXPECT_THAT(table.who_holds_up(101, 20, "align").ranks, ElementsAre(3));
 }
 
 TEST(RankTableTest, NobodyIsNamedWhenNothingTells) {
   RankTable table;
-  for (int rank = 0; rank < 4; ++rank) table.keep(beat_of(rank, 3, 5, "all_reduce data"), 100);
-  EXPECT_TRUE(table.who_holds_up(101, 20).ranks.empty());
+  for (int rank = 0; rank < 3; ++rank) table.keep(beat_of(rank, 3, 5, "all_reduce data"), 100);
+  EXPECT_THAT(table.who_holds_up(101, 20, "align").ranks, ElementsAre(3)) << "it never told";
+  table.keep(beat_of(3, 3, 5, "all_reduce data"), 100);
+  EXPECT_TRUE(table.who_holds_up(101, 20, "align").ranks.empty());
   EXPECT_TRUE(table.who_died_first().reason.empty());
 }
 

@@ -46,9 +46,11 @@ class RankTable {
     std::vector<int> ranks;  // may be empty: nothing tells
     std::string reason;      // one line that names them
   };
-  /// Why the run does not get on: ranks that send no beats for `silent_after` seconds; else those that fail by
-  /// themselves; else those that wait for nobody while others wait; else those that are behind the others.
-  [[nodiscard]] Culprits who_holds_up(double now, double silent_after) const;
+  /// Why a job does not get on: ranks that send no beats for `silent_after` seconds; else those that fail by themselves; else,
+  /// of the job's ranks, those that wait for nobody while others wait; else those that never told anything; else those that are
+  /// behind the others.
+  [[nodiscard]] Culprits who_holds_up(double now, double silent_after,
+                                      const std::string& job) const;
   /// Who died first: a rank with a failure of its own, or the one whose connection was lost first.
   [[nodiscard]] Culprits who_died_first() const;
 
