@@ -108,6 +108,7 @@ std::string explain(const std::string& message) {
           two_words(message, "Unknown enumeration value of \"", "\" for field \"", "\".")) {
     return unknown_value(words->first, words->second);
   }
+  if (message.starts_with("Expected string")) return message + " (texts stand in quotes)";
   return message;
 }
 
@@ -341,13 +342,32 @@ Config parse_config(std::string_view text, std::string_view name) {
 
 Config read_config(const std::string& path) { return parse_config(read_file(path), path); }
 
-void apply_override(Config& config, std::string_view assignment) {
+void assign(Config& config, std::string_view assignment) {
   const std::size_t equals = assignment.find('=');
+  HALO_REQUIRE_INPUT(equals != std::string_view::npos, "expected path=value");
+  const std::vector<Segment> path = split_path(assignment.substr(0, equals));
+  const std::string_view value = assignment.substr(equals + 1);
+  if (!set_in_every_job(config, path, value)) set_path(config, path, value);
+}
+
+bool takes_whole_numbers(std::string_view path) {
+  const std::vector<Segment> segments = split_path(path);
+  const pb::Descriptor* type = proto::Job::descriptor();
+  const pb::FieldDescriptor* field = type->FindFieldByName(segments.front().name);
+  if (field == nullptr || field->containing_oneof() == nullptr) type = Config::descriptor();
+  for (const Segment& segment : segments) {
+    HALO_REQUIRE_INPUT(type != nullptr, str(field->name(), " has no fields"));
+    field = type->FindFieldByName(segment.name);
+    HALO_REQUIRE_INPUT(field != nullptr, unknown_field(*type, segment.name));
+    type = field->message_type();
+  }
+  return field->cpp_type() == pb::FieldDescriptor::CPPTYPE_INT32 ||
+         field->cpp_type() == pb::FieldDescriptor::CPPTYPE_INT64;
+}
+
+void apply_override(Config& config, std::string_view assignment) {
   try {
-    HALO_REQUIRE_INPUT(equals != std::string_view::npos, "expected path=value");
-    const std::vector<Segment> path = split_path(assignment.substr(0, equals));
-    const std::string_view value = assignment.substr(equals + 1);
-    if (!set_in_every_job(config, path, value)) set_path(config, path, value);
+    assign(config, assignment);
   } catch (const InputError& error) {
     throw InputError(str("--set ", assignment.substr(0, 200), ": ", error.what()));
   }

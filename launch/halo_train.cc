@@ -28,6 +28,7 @@
 #include "launch/monitor/describe_run.h"
 #include "launch/monitor/monitor_server.h"
 #include "launch/program.h"
+#include "launch/sweep/expand_sweep.h"
 #include "parallel/comm/flight_recorder.h"
 #include "parallel/comm/mpi_communicator.h"
 #include "parallel/comm/nccl_communicator.h"
@@ -55,6 +56,8 @@ struct Options {
   std::string device;
   std::string monitor;  // address; empty: none
   std::string monitor_token_file;
+  std::string trials;  // a share of the sweep's
+  int trial = -1;      // to run alone; -1: none
   bool dry_run = false;
 };
 
@@ -74,8 +77,15 @@ void add_options(launch::Command& app, Options& options) {
   app.option("--monitor_token_file", options.monitor_token_file,
              "File with the monitor's token, in place of the environment's HALO_MONITOR_TOKEN")
       .takes("FILE");
-  app.flag("--dry_run", options.dry_run,
-           "Print parameters, memory a rank and FLOPs a step of each job, then end");
+  app.option(
+         "--trials", options.trials,
+         "Of the config's sweep the I-th of N parts alone, in a folder of its own in the output")
+      .takes("I/N");
+  app.option("--trial", options.trial, "One trial of the config's sweep alone, as a config without")
+      .in_range(0, 1 << 20);
+  app.flag(
+      "--dry_run", options.dry_run,
+      "Print a sweep's trials, parameters, memory a rank and FLOPs a step of each job, then end");
 }
 
 Config load_config(const Options& options) {
@@ -86,19 +96,27 @@ Config load_config(const Options& options) {
   if (options.device == "auto") config.set_device(launch::proto::AUTO);
   if (options.device == "cpu") config.set_device(launch::proto::CPU);
   if (options.device == "cuda") config.set_device(launch::proto::CUDA);
-  return launch::resolve(config, options.config, launch::stored_configs(config));
+  HALO_REQUIRE_INPUT(options.trial < 0 || options.trials.empty(),
+                     "--trial and --trials exclude each other");
+  if (options.trial >= 0) config = launch::trial_config(config, options.config, options.trial);
+  const launch::Share share = launch::parse_share(options.trials);
+  if (share.of > 1)
+    config.set_output((std::filesystem::path(config.output()) / share_folder(share)).string());
+  return launch::resolve_run(config, options.config, launch::stored_configs(config), share);
 }
 
 /// What rank 0 makes of the config and of what earlier runs stored, on every rank: files may look different elsewhere for
 /// a moment.
 Config agreed_config(const Options& options, comm::Communicator& world) {
-  std::string text;
-  if (world.rank() == 0) text = launch::to_text(load_config(options));
-  std::int64_t size = std::ssize(text);
+  std::string bytes;
+  if (world.rank() == 0) bytes = load_config(options).SerializeAsString();
+  std::int64_t size = std::ssize(bytes);
   world.broadcast(view(&size, {1}), 0).wait();
-  text.resize(static_cast<std::size_t>(size));
-  world.broadcast(view(reinterpret_cast<std::uint8_t*>(text.data()), {size}), 0).wait();
-  return launch::parse_config(text, options.config);
+  bytes.resize(static_cast<std::size_t>(size));
+  world.broadcast(view(reinterpret_cast<std::uint8_t*>(bytes.data()), {size}), 0).wait();
+  Config config;
+  HALO_REQUIRE(config.ParseFromString(bytes), "rank 0's config cannot be read");
+  return config;
 }
 
 int exit_code_of(launch::RunOutcome outcome) {

@@ -7,6 +7,8 @@
 #include "core/base/json.h"
 #include "core/base/text.h"
 #include "core/halo/select.h"
+#include "launch/config_check.h"
+#include "launch/jobs/collect_trials.h"
 #include "launch/jobs/evaluation.h"
 #include "launch/jobs/job_folder.h"
 #include "launch/jobs/job_summary.h"
@@ -112,12 +114,18 @@ void add_models(Report& report, const ModelNames& names, const JobFolder& folder
 Report collect_report(const Config& config, int ranks) {
   Report report;
   const ModelNames names(config);
+  if (config.trial_size() > 0) report.trials = collect_trials(config);
+  const auto is_of_some_trials = [&](const std::string& job) {
+    return job.find('@') != std::string::npos &&
+           (report.trials->rows.empty() || job != report.trials->rows.front().job);
+  };
   for (const int i : job_order(config)) {
     const proto::Job& job = config.job(i);
+    if (config.trial_size() > 0 && is_of_some_trials(job.name())) continue;  // the trials say it
     const JobFolder folder(config.output(), job.name());
     if (job.has_train() && fs::exists(folder.metrics()))
       report.stages.push_back(stage_report(job, folder));
-    const bool scored = job.has_select() && job.select().strategy() != proto::UNIFORM;
+    const bool scored = job.has_select() && is_measured(job.select().strategy());
     if (scored && fs::exists(folder.result()))
       report.layers = layer_reports(folder, "job:" + job.name());
     if (job.has_evaluate() && fs::exists(folder.result())) add_models(report, names, folder);

@@ -56,37 +56,33 @@ int ranks_of_job(const proto::Job& job, int ranks) {
   return is_for_one_rank(job) ? 1 : ranks;
 }
 
-std::vector<std::string> models_read(const proto::Job& job) {
-  std::vector<std::string> models{job.train().teacher(), job.train().student(), job.train().model(),
-                                  job.export_().from()};
-  models.insert(models.end(), job.evaluate().models().begin(), job.evaluate().models().end());
-  std::erase(models, std::string());
-  return models;
-}
-
 void enqueue_jobs(const Config& config, const std::vector<int>& order,
-                  const std::set<std::string>& ended, const JobTable& table,
-                  const std::function<void(proto::SchedulerEvent)>& record) {
+                  const std::set<std::string>& ended, const std::map<std::string, RungState>& rungs,
+                  const JobTable& table, const std::function<void(proto::SchedulerEvent)>& record) {
   for (std::size_t i = 0; i < order.size(); ++i) {
     const proto::Job& job = config.job(order[i]);
     proto::JobAdded now = added(config, job, std::span(order).first(i));
     now.set_is_done(ended.contains(job.name()));
+    if (const auto rung = rungs.find(job.name()); rung != rungs.end()) {
+      now.set_until(rung->second.until);
+      now.set_is_done(rung->second.is_done);
+    }
     if (!is_news(table, now)) continue;
     proto::SchedulerEvent event;
     *event.mutable_added() = now;
     record(event);
   }
   // After those that may need them no more.
-  std::set<std::string> names;
-  for (const int i : order) names.insert(config.job(i).name());
-  std::vector<std::string> gone;
-  for (const JobStatus* status : table.jobs())
-    if (status->state == JobState::kWaiting && !names.contains(status->job.name()))
-      gone.push_back(status->job.name());
-  for (const std::string& name : gone) {
-    if (table.job(name).state != JobState::kWaiting) continue;  // it needed one that is gone
+  std::map<std::string, std::string> gone;  // and why; empty: the config has it no more
+  for (const JobStatus* status : table.jobs()) gone[status->job.name()];
+  for (const int i : order) gone.erase(config.job(i).name());
+  for (const auto& [name, rung] : rungs)
+    if (!rung.failed.empty()) gone[name] = rung.failed;
+  for (const auto& [name, reason] : gone) {
+    if (table.job(name).state != JobState::kWaiting) continue;  // or it needed one that is gone
     proto::SchedulerEvent event;
     event.mutable_withdrawn()->set_name(name);
+    if (!reason.empty()) event.mutable_withdrawn()->set_reason(reason);
     record(event);
   }
 }

@@ -11,12 +11,14 @@
 #include "core/base/clock.h"
 #include "core/base/file.h"
 #include "core/base/text.h"
+#include "launch/config_check.h"
 #include "launch/jobs/hardware.h"
 #include "launch/jobs/job_context.h"
 #include "launch/jobs/job_queue.h"
 #include "launch/jobs/job_runner.h"
 #include "launch/jobs/output_lock.h"
 #include "launch/jobs/run_checks.h"
+#include "launch/jobs/run_halving.h"
 #include "launch/monitor/status_board.h"
 #include "launch/program.h"
 #include "launch/scheduler/crew.h"
@@ -44,25 +46,39 @@ std::int32_t agreed(std::int32_t value, comm::Communicator& world) {
   return value;
 }
 
+/// The jobs that have ended.
+std::set<std::string> agreed_ended(const Config& config, const std::vector<int>& order,
+                                   comm::Communicator& world) {
+  std::vector<std::int32_t> flags(order.size());
+  if (world.rank() == 0)
+    for (std::size_t i = 0; i < order.size(); ++i)
+      flags[i] = has_ended(config, config.job(order[i])) ? 1 : 0;
+  world.broadcast(view(flags.data(), {std::ssize(flags)}), 0).wait();
+  std::set<std::string> ended;
+  for (std::size_t i = 0; i < order.size(); ++i)
+    if (flags[i] != 0) ended.insert(config.job(order[i]).name());
+  return ended;
+}
+
 /// All that can be known before the first job begins. Rank 0 looks at the files, whose checks may take long. Returns the
 /// jobs that have ended.
 std::set<std::string> require_sound(const Config& config, const std::vector<int>& order,
                                     comm::Communicator& world) {
   require_outputs_apart(config, order);
-  std::set<std::string> ended;
   for (const int i : order) {
-    const proto::Job& job = config.job(i);
-    require_this_build(config, job);
+    require_this_build(config, config.job(i));
     refuse_changes(config, i);
-    if (agreed(has_ended(config, job) ? 1 : 0, world) != 0) {
-      ended.insert(job.name());
-      continue;
-    }
-    std::ignore = layout_of_job(job, ranks_of_job(job, world.size()));
-    if (world.rank() == 0) require_inputs(config, job);
-    world.barrier().wait();
-    require_architecture(config, job);
   }
+  std::set<std::string> ended = agreed_ended(config, order, world);
+  std::vector<const proto::Job*> to_do;
+  for (const int i : order)
+    if (!ended.contains(config.job(i).name())) to_do.push_back(&config.job(i));
+  for (const proto::Job* job : to_do)
+    std::ignore = layout_of_job(*job, ranks_of_job(*job, world.size()));
+  if (world.rank() == 0)
+    for (const proto::Job* job : to_do) require_inputs(config, *job);
+  world.barrier().wait();
+  for (const proto::Job* job : to_do) require_architecture(config, *job);
   return ended;
 }
 
@@ -110,6 +126,7 @@ class RunRecord {
       : config_(config),
         path_(fs::path(config.output()) / "journal"),
         journal_(path_),
+        halving_(config),
         board_(board) {
     for (const auto& event : journal_.events()) table_.apply(event);
     proto::SchedulerEvent event;
@@ -119,8 +136,9 @@ class RunRecord {
   }
 
   void enqueue(const std::vector<int>& order, const std::set<std::string>& ended) {
-    enqueue_jobs(config_, order, ended, table_,
+    enqueue_jobs(config_, order, ended, halving_.states(ended), table_,
                  [this](const proto::SchedulerEvent& event) { record(event); });
+    decide_rungs();
     show();
     began_ = unix_seconds();
   }
@@ -131,15 +149,9 @@ class RunRecord {
   /// Shows what has happened, and says why a job failed.
   void tell(const proto::SchedulerEvent& event) {
     show();
-    if (!event.has_ended() || event.ended().succeeded()) return;
-    const JobStatus& status = table_.job(event.ended().name());
-    const std::string job = str("job ", status.job.name());
-    std::string text = status.reason;
-    if (text.find(job) == std::string::npos) text = job + ": " + text;
-    if (status.state == JobState::kWaiting)
-      text += str(" (it is tried again, after try ", status.attempts, " of ",
-                  status.job.retries() + 1, ")");
-    report_error("halo_train", text);
+    if (!event.has_ended()) return;
+    tell_failure(event);
+    decide_rungs();
   }
 
   /// Says what was not done, and what the ranks' time went to. The end of a run that left nothing leaves no journal.
@@ -155,7 +167,7 @@ class RunRecord {
         failed = true;
         all_bad_input = all_bad_input && status->is_bad_input;
       }
-      if (status->state == JobState::kSkipped && find(name))
+      if (status->state == JobState::kSkipped && find(name) && !halving_.has_dropped(name))
         std::cout << "job " << name << " was not begun: it " << status->reason << '\n';
     }
     const double now = unix_seconds();
@@ -176,6 +188,27 @@ class RunRecord {
     event.set_time(unix_seconds());
     record_event(event, journal_, table_);
   }
+  void tell_failure(const proto::SchedulerEvent& event) const {
+    if (event.ended().succeeded()) return;
+    const JobStatus& status = table_.job(event.ended().name());
+    const std::string job = str("job ", status.job.name());
+    std::string text = status.reason;
+    if (text.find(job) == std::string::npos) text = job + ": " + text;
+    if (status.state == JobState::kWaiting)
+      text += str(" (it is tried again, after try ", status.attempts, " of ",
+                  status.job.retries() + 1, ")");
+    report_error("halo_train", text);
+  }
+
+  /// Those that go on are added as soon as the last job of their rung is over.
+  void decide_rungs() {
+    for (;;) {
+      const auto events = halving_.decide(table_);
+      for (const auto& event : events) record(event);
+      if (events.empty()) return;
+      show();
+    }
+  }
   /// On the monitor's page.
   void show() {
     if (board_ == nullptr) return;
@@ -187,15 +220,13 @@ class RunRecord {
       if (!status->ranks.empty()) board_->job_ranks(name, static_cast<int>(status->ranks.size()));
     }
   }
-  [[nodiscard]] bool find(const std::string& name) const {
-    return std::ranges::any_of(config_.job(),
-                               [&](const proto::Job& job) { return job.name() == name; });
-  }
+  [[nodiscard]] bool find(const std::string& name) const { return find_job(config_, name) >= 0; }
 
   const Config& config_;
   fs::path path_;
   Journal journal_;
   JobTable table_;
+  RunHalving halving_;
   StatusBoard* board_;
   std::map<std::string, JobState> shown_;
   double began_ = 0;

@@ -151,6 +151,7 @@ class Coordinator {
       record(event);
       proto::JobOrder order;
       order.set_job(event.started().name());
+      order.set_until(table_.job(order.job()).job.until());
       *order.mutable_rank() = event.started().rank();
       under_way_[order.job()].silent.insert(order.rank().begin(), order.rank().end());
       for (const int rank : order.rank()) {

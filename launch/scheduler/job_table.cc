@@ -81,7 +81,7 @@ void JobTable::apply(const proto::SchedulerEvent& event) {
       begin(event.began(), time);
       break;
     case proto::SchedulerEvent::kWithdrawn:
-      withdraw(event.withdrawn().name());
+      withdraw(event.withdrawn());
       break;
     case proto::SchedulerEvent::EVENT_NOT_SET:
       throw Error("an event of the scheduler that is none");
@@ -211,12 +211,13 @@ void JobTable::begin(const proto::RunBegan& began, double time) {
   used_ = 0;
 }
 
-void JobTable::withdraw(const std::string& name) {
+void JobTable::withdraw(const proto::JobWithdrawn& withdrawn) {
+  const std::string& name = withdrawn.name();
   JobStatus& status = known(name);
   HALO_REQUIRE(status.state == JobState::kWaiting,
                str("job ", name, " is withdrawn and is ", to_string(status.state)));
   status.state = JobState::kSkipped;
-  status.reason = "the config has it no more";
+  status.reason = withdrawn.has_reason() ? withdrawn.reason() : "the config has it no more";
   skip_those_that_need(name);
 }
 

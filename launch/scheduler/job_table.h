@@ -14,7 +14,7 @@ enum class JobState : std::uint8_t {
   kRunning,
   kDone,
   kFailed,   // and no retry is left
-  kSkipped,  // a job that it needs has failed or was skipped, or the config has it no more
+  kSkipped,  // a job that it needs has failed or was skipped, or it was withdrawn
 };
 
 struct JobStatus {
@@ -66,7 +66,7 @@ class JobTable {
  private:
   JobStatus& known(const std::string& name);
   void begin(const proto::RunBegan& began, double time);
-  void withdraw(const std::string& name);
+  void withdraw(const proto::JobWithdrawn& withdrawn);
   void add(const proto::JobAdded& added, double time);
   void add_again(const proto::JobAdded& added, double time);
   void start(const proto::JobStarted& started, double time);

@@ -44,6 +44,24 @@ std::string record_of(std::string_view payload) {
   return length + little_endian(checksum(length + std::string(payload))) + std::string(payload);
 }
 
+/// The events of a journal's bytes up to the first that is torn or damaged; returns where that begins.
+std::size_t read_records(std::string_view all, std::vector<proto::SchedulerEvent>& events) {
+  std::size_t at = kHead.size();
+  const auto event_at = [&](std::size_t place) -> bool {
+    const std::uint32_t length = read_little_endian(all.substr(place));
+    if (length > kLongestEvent || all.size() - place - kRecordHead < length) return false;
+    const std::string_view payload = all.substr(place + kRecordHead, length);
+    if (record_of(payload).substr(0, kRecordHead) != all.substr(place, kRecordHead)) return false;
+    proto::SchedulerEvent event;
+    if (!event.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) return false;
+    events.push_back(std::move(event));
+    return true;
+  };
+  while (all.size() - at >= kRecordHead && event_at(at))
+    at += kRecordHead + read_little_endian(all.substr(at));
+  return at;
+}
+
 [[noreturn]] void fail_with_reason(const std::filesystem::path& path, const char* what) {
   throw Error(str("cannot ", what, ' ', path.string(), ": ", std::strerror(errno)));
 }
@@ -77,19 +95,7 @@ void Journal::begin() {
 
 void Journal::read(const std::string& bytes) {
   const std::string_view all = bytes;
-  std::size_t at = kHead.size();
-  const auto event_at = [&](std::size_t place) -> bool {
-    const std::uint32_t length = read_little_endian(all.substr(place));
-    if (length > kLongestEvent || all.size() - place - kRecordHead < length) return false;
-    const std::string_view payload = all.substr(place + kRecordHead, length);
-    if (record_of(payload).substr(0, kRecordHead) != all.substr(place, kRecordHead)) return false;
-    proto::SchedulerEvent event;
-    if (!event.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) return false;
-    events_.push_back(std::move(event));
-    return true;
-  };
-  while (all.size() - at >= kRecordHead && event_at(at))
-    at += kRecordHead + read_little_endian(all.substr(at));
+  const std::size_t at = read_records(all, events_);
   if (at < all.size()) {
     const std::filesystem::path kept = path_.string() + ".damaged";
     write_file_atomically(kept, bytes);
@@ -132,6 +138,14 @@ void Journal::append(const proto::SchedulerEvent& event) {
       LOG(ERROR) << path_.string() << ": what was half written stays at its end";
     throw;
   }
+}
+
+std::vector<proto::SchedulerEvent> read_journal(const std::filesystem::path& path) {
+  std::vector<proto::SchedulerEvent> events;
+  if (!std::filesystem::exists(path)) return events;
+  const std::string bytes = read_file(path);
+  if (bytes.starts_with(kHead)) read_records(bytes, events);
+  return events;
 }
 
 void record_event(const proto::SchedulerEvent& event, Journal& journal, JobTable& table) {

@@ -41,6 +41,9 @@ class Journal {
   std::vector<proto::SchedulerEvent> events_;
 };
 
+/// What a journal holds now, also while a run writes it, up to what is torn or damaged; nothing without one.
+[[nodiscard]] std::vector<proto::SchedulerEvent> read_journal(const std::filesystem::path& path);
+
 /// Applies an event that the table takes, once it is in the journal: neither has it when the other cannot.
 void record_event(const proto::SchedulerEvent& event, Journal& journal, JobTable& table);
 

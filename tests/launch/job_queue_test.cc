@@ -21,7 +21,7 @@ class JobQueueTest : public testing::Test {
     table_.apply(began);
     events_ = 0;
     const Config config = parse_config(jobs, "text");
-    enqueue_jobs(config, job_order(config), ended, table_, [&](const proto::SchedulerEvent& event) {
+    enqueue_jobs(config, job_order(config), ended, {}, table_, [&](const proto::SchedulerEvent& event) {
       table_.apply(event);
       ++events_;
     });
