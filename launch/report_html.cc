@@ -125,7 +125,13 @@ std::string tiles(const Report& report) {
     html += tile("softmax attention", str(kept, " of ", report.layers.size()),
                  "layers; the others hold linear attention", false);
   }
-  if (!report.stages.empty()) {
+  if (report.trials && !report.trials->rows.empty() && report.trials->rows.front().objective) {
+    const TrialRow& best = report.trials->rows.front();
+    html +=
+        tile(str("best of ", report.trials->rows.size(), " trials"), short_number(*best.objective),
+             str(report.trials->objective, " of trial ", best.number), false);
+  }
+  if (!report.stages.empty() && !report.trials) {
     double seconds = 0, tokens = 0;
     for (const StageReport& stage : report.stages) {
       seconds += stage.seconds;

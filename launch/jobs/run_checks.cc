@@ -25,6 +25,7 @@
 #include "launch/jobs/job_summary.h"
 #include "launch/jobs/model_parts.h"
 #include "launch/jobs/model_reference.h"
+#include "launch/sweep/expand_sweep.h"
 #include "launch/sweep/objective.h"
 
 namespace halo::launch {
@@ -124,13 +125,15 @@ void require_held_out(const proto::Evaluate& evaluate) {
 }
 
 /// What each job complains of begins with its name.
-void named(const proto::Job& job, const std::function<void()>& check) {
+void named(const Config& config, const proto::Job& job, const std::function<void()>& check) {
   try {
     check();
   } catch (const InputError& error) {
     const std::string text = error.what();
     const bool says_job = text.find(str("job ", job.name())) != std::string::npos;
-    throw InputError(says_job ? text : str("job ", job.name(), ": ", text));
+    const std::string trial = trial_of_job(config, job.name());
+    throw InputError(str(says_job ? "" : str("job ", job.name(), ": "), text,
+                         trial.empty() ? "" : ", in " + trial));
   }
 }
 
@@ -226,7 +229,7 @@ void require_inputs(const Config& config, const proto::Job& job) {
   for (const std::string& model : job.evaluate().models()) inputs.model(model);
   inputs.model(job.export_().from());
   inputs.file(job.report().gzip_text());
-  named(job, [&] {
+  named(config, job, [&] {
     require_own_export(config, job);
     require_tasks(job);
     if (job.has_evaluate()) require_objective(config, job);
@@ -235,7 +238,7 @@ void require_inputs(const Config& config, const proto::Job& job) {
 }
 
 void require_architecture(const Config& config, const proto::Job& job) {
-  named(job, [&] {
+  named(config, job, [&] {
     if (job.has_train()) {
       const Architectures architectures(config);
       const model::ModelConfig student = architectures.student(job.train());

@@ -22,6 +22,7 @@
 #include "launch/monitor/status_board.h"
 #include "launch/program.h"
 #include "launch/scheduler/crew.h"
+#include "launch/sweep/expand_sweep.h"
 
 namespace halo::launch {
 namespace {
@@ -194,6 +195,8 @@ class RunRecord {
     const std::string job = str("job ", status.job.name());
     std::string text = status.reason;
     if (text.find(job) == std::string::npos) text = job + ": " + text;
+    if (const std::string trial = trial_of_job(config_, status.job.name()); !trial.empty())
+      text += ", in " + trial;
     if (status.state == JobState::kWaiting)
       text += str(" (it is tried again, after try ", status.attempts, " of ",
                   status.job.retries() + 1, ")");

@@ -79,6 +79,9 @@ class TrainJob {
     HALO_REQUIRE_INPUT(first <= train_.steps(),
                        str("job ", context_.job.name(), " has done ", first,
                            " steps: train.steps cannot be lowered to ", train_.steps()));
+    HALO_REQUIRE_INPUT(first <= end_ || end_ == train_.steps(),
+                       str("job ", context_.job.name(), " has done ", first,
+                           " steps: it cannot be compared with others after ", end_));
     if (done < first) end_rollback(done, first);
     if (first >= end_) {  // it ended between its last checkpoint and its summary
       finish();

@@ -23,11 +23,11 @@ namespace {
 using google::protobuf::util::MessageDifferencer;
 constexpr std::size_t kHashDigits = 10;
 
-std::string describe(const proto::Sweep& sweep, int trial, const std::vector<std::string>& values) {
+template <class Values>
+std::string describe(const proto::Sweep& sweep, int trial, const Values& values) {
   std::string text = str("trial ", trial, " (");
   for (int p = 0; p < sweep.parameter_size(); ++p)
-    text += str(p == 0 ? "" : ", ", sweep.parameter(p).path(), '=',
-                values[static_cast<std::size_t>(p)]);
+    text += str(p == 0 ? "" : ", ", sweep.parameter(p).path(), '=', *(values.begin() + p));
   return text + ')';
 }
 
@@ -306,6 +306,24 @@ Config resolve_run(const Config& config, std::string_view name,
     throw InputError(text.starts_with(name) ? text : str(name, ": ", text));
   }
   return resolve(run, name);
+}
+
+std::string trial_of_job(const Config& run, const std::string& job) {
+  if (job.find('@') == std::string::npos) return "";
+  for (const proto::Trial& trial : run.trial()) {
+    std::vector<std::string> pending{trial.job()};
+    std::set<std::string> seen;
+    while (!pending.empty()) {
+      const std::string name = pending.back();
+      pending.pop_back();
+      if (name == job) return describe(run.sweep(), trial.number(), trial.value());
+      const int at = find_job(run, name);
+      if (at < 0 || !seen.insert(name).second) continue;
+      const auto& needs = run.job(at).needs();
+      pending.insert(pending.end(), needs.begin(), needs.end());
+    }
+  }
+  return "";
 }
 
 Config trial_config(const Config& config, std::string_view name, int trial) {

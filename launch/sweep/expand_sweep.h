@@ -30,6 +30,10 @@ struct Share {
                                  const std::map<std::string, Config>& stored = {},
                                  const Share& share = {});
 
+/// "trial 3 (seed=7)": the first trial of a run that resolve_run made which needs a job that not all trials have; empty for other
+/// jobs.
+[[nodiscard]] std::string trial_of_job(const Config& run, const std::string& job);
+
 /// The config without its sweep and with one trial's values, to run that trial alone. Throws InputError when there is no
 /// such trial.
 [[nodiscard]] Config trial_config(const Config& config, std::string_view name, int trial);

@@ -172,13 +172,15 @@ std::string parallel_svg(const TrialTable& table) {
     }
     return text;
   };
+  std::vector<std::string> names = short_names(table.parameters);
+  names.push_back(table.objective);
   std::string svg = open_svg(kWide, kHeight, "Values and objective of each trial");
   svg += lines(table, path);
   for (std::size_t i = 0; i < all.size(); ++i) {
     const bool is_objective = i + 1 == all.size();
     svg += line_from_to(x_of(i), kTop, x_of(i), kBottom, "axis");
     svg += text_at(x_of(i), kTop - 22 + (i % 2 == 1 && all.size() > 6 ? 12 : 0), "middle", "label",
-                   shortened(is_objective ? table.objective : table.parameters[i]));
+                   shortened(names[i]));
     svg += all[i].ticks(x_of(i), is_objective);
   }
   return svg + "</svg>";

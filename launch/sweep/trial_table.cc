@@ -44,6 +44,22 @@ std::string to_string(TrialState state) {
   return "unknown";
 }
 
+std::vector<std::string> short_names(const std::vector<std::string>& paths) {
+  const auto ends_alike = [&](const std::string& path, std::size_t begin) {
+    const std::string_view tail = std::string_view(path).substr(begin);
+    return std::ranges::count_if(paths, [&](const std::string& other) {
+             return other == tail || other.ends_with(str('.', tail));
+           }) > 1;
+  };
+  std::vector<std::string> names;
+  for (const std::string& path : paths) {
+    std::size_t begin = path.rfind('.') + 1;  // 0 without one
+    while (begin > 1 && ends_alike(path, begin)) begin = path.rfind('.', begin - 2) + 1;
+    names.push_back(path.substr(begin));
+  }
+  return names;
+}
+
 void rank_trials(TrialTable& table) {
   const auto before = [&](const TrialRow& a, const TrialRow& b) {
     if (place(a) != place(b)) return place(a) < place(b);
@@ -58,7 +74,7 @@ void rank_trials(TrialTable& table) {
 std::string trials_text(const TrialTable& table, std::size_t most) {
   std::vector<std::vector<std::string>> rows{{"trial"}};
   std::vector<std::string>& head = rows.front();
-  head.insert(head.end(), table.parameters.begin(), table.parameters.end());
+  for (const std::string& name : short_names(table.parameters)) head.push_back(name);
   head.insert(head.end(), {table.objective, "steps", "state"});
   std::string reasons;
   for (std::size_t i = 0; i < std::min(most, table.rows.size()); ++i) {

@@ -38,6 +38,9 @@ struct TrialTable {
   std::vector<TrialRow> rows;  // see rank_trials
 };
 
+/// The parameters' paths without what goes before their last words, as far as these tell them apart.
+[[nodiscard]] std::vector<std::string> short_names(const std::vector<std::string>& paths);
+
 /// The best first: those that are done by their objective, then those that got further, those that failed last; of equals the
 /// lower number.
 void rank_trials(TrialTable& table);

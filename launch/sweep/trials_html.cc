@@ -11,8 +11,10 @@ std::string cell(const std::string& text) { return "<td>" + escape_html(text) + 
 
 std::string table_html(const TrialTable& table) {
   std::string html = "<div class='card scroll'><table class='trials'><thead><tr><th>trial</th>";
-  for (const std::string& parameter : table.parameters)
-    html += "<th>" + escape_html(parameter) + "</th>";
+  const std::vector<std::string> names = short_names(table.parameters);
+  for (std::size_t p = 0; p < names.size(); ++p)
+    html +=
+        str("<th title='", escape_html(table.parameters[p]), "'>", escape_html(names[p]), "</th>");
   html += "<th>" + escape_html(table.objective) +
           "</th><th>steps</th><th>state</th></tr></thead><tbody>\n";
   for (std::size_t i = 0; i < table.rows.size(); ++i) {
@@ -39,9 +41,12 @@ std::string trials_html(const TrialTable& table) {
       table.more_is_better ? ", more is better" : ", less is better",
       ". The stronger a line, the better its trial; the best one is orange, those that failed are "
       "dashed.</p>\n<div class='stack'>");
-  html += "<div class='card'>" + parallel_svg(table) + "</div>\n";
+  html += "<div class='card'><header><h3>Values and objective</h3></header>" + parallel_svg(table) +
+          "</div>\n";
   if (const std::string curves = curves_svg(table); !curves.empty())
-    html += "<div class='card'>" + curves + "</div>\n";
+    html += str("<div class='card'><header><h3>",
+                table.objective == "validation_loss" ? "validation loss" : "loss",
+                " by step</h3></header>", curves, "</div>\n");
   return html + table_html(table) + "</div>\n";
 }
 

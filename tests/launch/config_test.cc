@@ -284,6 +284,23 @@ TEST(Config, OrdersJobsByTheirNeeds) {
   }
 }
 
+TEST(ConfigText, SweptValuesNeedNoQuotes) {
+  const auto values = [](const std::string& text) {
+    const Config config = parse_config("sweep { parameter { " + text + " } }", "text");
+    const auto& all = config.sweep().parameter(0).values();
+    return std::vector<std::string>(all.begin(), all.end());
+  };
+  EXPECT_EQ(values("values: [1e-4, -3, FP32, \"x y\", [1, 3], []]"),
+            (std::vector<std::string>{"1e-4", "-3", "FP32", "x y", "[1, 3]", "[]"}));
+  EXPECT_EQ(values("values: 1e-4 values: -2 values: 'a' values: true path: \"p\""),
+            (std::vector<std::string>{"1e-4", "-2", "a", "true"}));
+  EXPECT_EQ(values("values: [\n  1, # one\n\t2\n]"), (std::vector<std::string>{"1", "2"}));
+  EXPECT_TRUE(values("values: []").empty());
+  EXPECT_EQ(parse_config("output: \"values: [1]\"", "text").output(), "values: [1]");
+  for (const char* bad : {"values: [1", "values: [", "values:", "values: ]", "values: [1,, 2]"})
+    EXPECT_THROW(std::ignore = values(bad), InputError) << bad;
+}
+
 struct BadConfig {
   const char* assignment;
   const char* message;
@@ -307,6 +324,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadConfig{"seed=-1", "seed is -1"}, BadConfig{"layout.tensor=0", "layout.tensor is 0"},
         BadConfig{"layout.bucket_elements=0", "layout.bucket_elements is 0: it must be 1 to"},
         BadConfig{"monitor.log_every_seconds=nan", "monitor.log_every_seconds"},
+        BadConfig{"job[0].seed=-1", "job[align].seed is -1"},
         BadConfig{"job[0].ranks=-2", "job[align].ranks is -2"},
         BadConfig{"job[0].train.steps=0", "job[align].train.steps is 0: it must be 1 to"},
         BadConfig{"job[0].train.teacher=", "job[align].train.teacher is missing"},
@@ -337,6 +355,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadConfig{"job[1].select.keep=-1", "select.keep is -1"},
         BadConfig{"job[1].select.tasks=[]", "give either tasks to measure or a file of scores"},
         BadConfig{"job[1].select.scores=x", "give either tasks to measure or a file of scores"},
+        BadConfig{"job[1].select.scores=job:align", "job align is no select job that measures"},
         BadConfig{"job[1].select.mixers=job:distill", "add needs: \"distill\""},
         BadConfig{"job[2].train.keep_attention=[1,1]", "names layer 1 twice"},
         BadConfig{"job[2].train.keep_attention=[1]", "exclude each other"},
@@ -379,8 +398,8 @@ TEST(Config, ResumeIsForbiddenByWhatChangesTheResult) {
       changes({"job[2].train.steps=50", "job[2].layout={tensor: 4}", "layout.tensor=3", "threads=7",
                "job[2].train.checkpoint.every_steps=1", "monitor.tensorboard=false", "output=x",
                "job[2].train.validation={tokens: 'v.h5'}", "job[2].train.batch.micro_sequences=2",
-                "job[2].train.recompute=true", "job[2].ranks=2", "job[2].precision=FP64",
-                "job[2].train.guard.rollback_after=7"})
+               "job[2].train.recompute=true", "job[2].ranks=2", "job[2].precision=FP64",
+               "job[2].train.guard.rollback_after=7"})
           .empty());
   const std::vector<FieldChange> found =
       changes({"seed=4", "job[2].train.optimizer.lr=4e-5", "job[2].train.data.tokens=[a.h5,b.h5]",

@@ -167,6 +167,17 @@ TEST(ExpandSweep, WhatIsExpandedIsResolved) {
   EXPECT_EQ(stored.trial_size(), 0);
 }
 
+TEST(ExpandSweep, AJobIsKnownByItsFirstTrial) {
+  const Config run =
+      expanded(R"(parameter { path: "job[align].train.optimizer.lr" values: ["1e-3", "3e-3"] }
+                                 parameter { path: "job[tune].train.optimizer.lr" values: ["1e-5", "3e-5"] })");
+  EXPECT_EQ(trial_of_job(run, run.trial(3).job()),
+            "trial 3 (job[align].train.optimizer.lr=3e-3, job[tune].train.optimizer.lr=3e-5)");
+  EXPECT_THAT(trial_of_job(run, run.job(5).name()), HasSubstr("trial 2 ("))
+      << "the second align job";
+  EXPECT_EQ(trial_of_job(run, "report"), "");
+}
+
 TEST(ExpandSweep, SharesHaveAllTrialsOnceAndTheSameNames) {
   const Config config = config_with(
       R"(parameter { path: "train.optimizer.lr" values: ["1e-5", "2e-5", "3e-5", "4e-5", "5e-5"] })");

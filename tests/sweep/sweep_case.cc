@@ -28,6 +28,10 @@ SweepCase::SweepCase(const std::string& sweep) {
       "\" sequences: 2 every_steps: 2 } steps: 18"
       " optimizer { lr: 1e-3 min_lr: 0 warmup_steps: 2 } checkpoint { every_steps: 5 asynchronous: "
       "false } } }\n"
+      "job { name: \"score\" needs: \"distill\" ranks: 1 evaluate { models: \"job:distill\" "
+      "tokens: \"",
+      golden_.tokens().string(),
+      "\" sequences: 2 sequence_length: 32 } }\n"
       "job { name: \"report\" report {} }\nsweep { ",
       sweep, " }\n");
   write_file_atomically(config(), text);

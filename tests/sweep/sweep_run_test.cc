@@ -18,8 +18,8 @@ using testing::HasSubstr;
 
 TEST(SweepRun, HalvingThatIsKilledGivesWhatEachTrialGivesAlone) {
   const SweepCase sweep(R"(strategy: SUCCESSIVE_HALVING halving { reduction: 2 min_steps: 4 }
-      parameter { path: "job[distill].train.optimizer.lr" values: ["1e-4", "3e-4", "1e-3", "3e-3"] }
-      parameter { path: "job[distill].train.keep_attention" values: ["[1]", "[3]"] })");
+      parameter { path: "job[distill].train.optimizer.lr" values: [1e-4, 3e-4, 1e-3, 3e-3] }
+      parameter { path: "job[distill].train.keep_attention" values: [[1], [3]] })");
   EXPECT_TRUE(sweep.kill(3, "out", 32, 0)) << "in the first rung";
   const ProgramResult result = sweep.run(3, "out");
   ASSERT_EQ(result.exit_code, 0) << result.output;
@@ -37,7 +37,6 @@ TEST(SweepRun, HalvingThatIsKilledGivesWhatEachTrialGivesAlone) {
   EXPECT_THAT(steps, ElementsAre(std::pair("16 dropped", 1), std::pair("18 done", 1),
                                  std::pair("4 dropped", 4), std::pair("8 dropped", 2)));
   sweep.expect_as_alone("out", rows[0]);
-  sweep.expect_as_alone("out", rows[1]);
   sweep.expect_as_alone("out", rows[7]);
   EXPECT_EQ(launch::read_metrics(sweep.output("out") / "align/metrics.jsonl").size(), 3U)
       << "once for all";
@@ -69,11 +68,25 @@ TEST(SweepRun, AGridGrowsAndItsSharesMakeOneTable) {
   const auto rows = sweep.table("out");
   ASSERT_EQ(rows.size(), 6U);
   for (const auto& row : rows) EXPECT_EQ(row.at("state"), "done") << row.at("trial");
-  for (const int i : {0, 3, 5}) {
+  for (const int i : {0, 5}) {
     const std::string share =
         str("out/share_", std::stoi(rows[i].at("trial")) < 3 ? 1 : 2, "_of_2");
     sweep.expect_as_alone(share, rows[i]);
   }
+}
+
+TEST(SweepRun, WhatIsChosenAfterTrainingIsRankedByAnEvaluation) {
+  const SweepCase sweep(R"(objective: "perplexity"
+      parameter { path: "evaluate.attn_logits_scaling" values: ["none", "hype 500", "hype 2"] })");
+  const ProgramResult result = sweep.run(2, "out");
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  const auto rows = sweep.table("out");
+  ASSERT_EQ(rows.size(), 3U);
+  std::set<std::string> perplexities;
+  for (const auto& row : rows) perplexities.insert(row.at("objective"));
+  EXPECT_EQ(perplexities.size(), 3U) << "each scaling has its own";
+  EXPECT_LT(std::stod(rows[0].at("objective")), std::stod(rows[2].at("objective")));
+  EXPECT_TRUE(fs::exists(sweep.output("out") / "distill")) << "trained once for all";
 }
 
 TEST(SweepRun, ATrialThatFailsLeavesTheOthersAlone) {
@@ -88,6 +101,7 @@ TEST(SweepRun, ATrialThatFailsLeavesTheOthersAlone) {
   ASSERT_EQ(rows.size(), 2U);
   EXPECT_EQ(rows[0].at("state"), "done");
   EXPECT_EQ(rows[1].at("state"), "failed");
+  EXPECT_THAT(result.output, HasSubstr("in trial 1 (job[distill].train.optimizer.lr=1e200"));
   EXPECT_THAT(rows[1].at("reason"), HasSubstr("finite"));
   sweep.expect_as_alone("out", rows[0]);
 }

@@ -48,6 +48,14 @@ TEST(TrialTable, WhoIsDoneComesFirstThenWhoGotFurther) {
   EXPECT_THAT(order(table), ElementsAre(1, 6, 3, 4, 2, 5, 0));
 }
 
+TEST(TrialTable, ShortNamesTellPathsApart) {
+  EXPECT_THAT(short_names({"job[a].train.optimizer.lr", "seed", "train.steps"}),
+              ElementsAre("lr", "seed", "steps"));
+  EXPECT_THAT(short_names({"job[a].train.steps", "job[b].train.steps", "train.data.steps"}),
+              ElementsAre("job[a].train.steps", "job[b].train.steps", "data.steps"));
+  EXPECT_THAT(short_names({"steps", "train.steps"}), ElementsAre("steps", "train.steps"));
+}
+
 TEST(TrialTable, TextShowsTheBestAndCountsTheRest) {
   const std::string text = trials_text(sample(), 3);
   EXPECT_THAT(text, HasSubstr("7 trials, by validation_loss"));
