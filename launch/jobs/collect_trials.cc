@@ -81,6 +81,7 @@ class RunFolder {
       if (validation ? m.validation_loss.has_value() : !m.skipped)
         row.curve.emplace_back(m.step + 1, validation ? *m.validation_loss : m.loss);
     }
+    row.skipped = std::ranges::count_if(steps, &StepMetrics::skipped);
     if (row.curve.empty()) return;
     row.step = row.curve.back().first;
     row.objective = finite(objective_of(run_.sweep(), pause_of(steps, row.step)));

@@ -203,12 +203,10 @@ class RunRecord {
     report_error("halo_train", text);
   }
 
-  /// Those that go on are added as soon as the last job of their rung is over.
+  /// Adds those that go on to their next rung.
   void decide_rungs() {
-    for (;;) {
-      const auto events = halving_.decide(table_);
-      for (const auto& event : events) record(event);
-      if (events.empty()) return;
+    while (const auto events = halving_.decide(table_)) {
+      for (const auto& event : *events) record(event);
       show();
     }
   }

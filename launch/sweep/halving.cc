@@ -26,6 +26,25 @@ std::optional<double> number_of(const JsonValue& value, const char* name) {
   return found ? std::optional(found->number()) : std::nullopt;
 }
 
+fs::path pause_file(const fs::path& job) { return job / "paused.json"; }
+
+/// In rising order.
+std::vector<Pause> read_pauses(const fs::path& job) {
+  const fs::path path = pause_file(job);
+  if (!fs::exists(path)) return {};
+  const nlohmann::json document = parse_json(read_file(path), path.string());
+  const JsonValue json(document, path.string());
+  json.require_array();
+  std::vector<Pause> pauses;
+  for (std::size_t i = 0; i < json.size(); ++i) {
+    Pause& pause = pauses.emplace_back();
+    pause.step = json[i].at("step").integer(0, kMaxSteps);
+    pause.validation_loss = number_of(json[i], "validation_loss");
+    pause.loss = number_of(json[i], "loss").value_or(std::nan(""));
+  }
+  return pauses;
+}
+
 }  // namespace
 
 bool is_halving(const Config& run) {
@@ -70,14 +89,22 @@ std::vector<std::int64_t> rung_steps(const proto::Halving& halving, std::int64_t
   return rungs;
 }
 
-void decide_rung(std::vector<RungResult>& results, int reduction) {
-  std::vector<RungResult*> ranked;
+std::size_t places_of(std::size_t jobs, int reduction) {
+  return std::max<std::size_t>(1, jobs / static_cast<std::size_t>(reduction));
+}
+
+std::vector<RungResult*> ranked(std::vector<RungResult>& results) {
+  std::vector<RungResult*> order;
   for (RungResult& result : results)
-    if (result.objective && std::isfinite(*result.objective)) ranked.push_back(&result);
-  std::ranges::stable_sort(ranked, {}, [](const RungResult* result) { return *result->objective; });
-  const std::size_t places =
-      std::max<std::size_t>(1, results.size() / static_cast<std::size_t>(reduction));
-  for (std::size_t i = 0; i < std::min(places, ranked.size()); ++i) ranked[i]->goes_on = true;
+    if (result.objective && std::isfinite(*result.objective)) order.push_back(&result);
+  std::ranges::stable_sort(order, {}, [](const RungResult* result) { return *result->objective; });
+  return order;
+}
+
+void decide_rung(std::vector<RungResult>& results, int reduction) {
+  const std::vector<RungResult*> order = ranked(results);
+  const std::size_t places = places_of(results.size(), reduction);
+  for (std::size_t i = 0; i < std::min(places, order.size()); ++i) order[i]->goes_on = true;
 }
 
 fs::path rung_file(const fs::path& output, int rung) {
@@ -114,25 +141,22 @@ Rung read_rung(const fs::path& path) {
   return rung;
 }
 
-fs::path pause_file(const fs::path& job) { return job / "paused.json"; }
-
 void write_pause(const fs::path& job, const Pause& pause) {
-  const ordered_json document{{"step", pause.step},
-                              {"validation_loss", number(pause.validation_loss)},
-                              {"loss", number(pause.loss)}};
+  std::vector<Pause> pauses = read_pauses(job);
+  std::erase_if(pauses, [&](const Pause& other) { return other.step >= pause.step; });
+  pauses.push_back(pause);
+  ordered_json document = ordered_json::array();
+  for (const Pause& p : pauses)
+    document.push_back({{"step", p.step},
+                        {"validation_loss", number(p.validation_loss)},
+                        {"loss", number(p.loss)}});
   write_file_atomically(pause_file(job), document.dump(1) + "\n");
 }
 
-std::optional<Pause> read_pause(const fs::path& job) {
-  const fs::path path = pause_file(job);
-  if (!fs::exists(path)) return std::nullopt;
-  const nlohmann::json document = parse_json(read_file(path), path.string());
-  const JsonValue json(document, path.string());
-  Pause pause;
-  pause.step = json.at("step").integer(0, kMaxSteps);
-  pause.validation_loss = number_of(json, "validation_loss");
-  pause.loss = number_of(json, "loss").value_or(std::nan(""));
-  return pause;
+std::optional<Pause> read_pause(const fs::path& job, std::int64_t step) {
+  for (const Pause& pause : read_pauses(job))
+    if (pause.step == step) return pause;
+  return std::nullopt;
 }
 
 std::optional<double> objective_of(const proto::Sweep& sweep, const Pause& pause) {

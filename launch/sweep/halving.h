@@ -33,6 +33,12 @@ struct RungResult {
   bool goes_on = false;
 };
 
+/// How many of n jobs go on.
+[[nodiscard]] std::size_t places_of(std::size_t jobs, int reduction);
+
+/// The results that may go on, the best first, of equal ones the earlier in the list.
+[[nodiscard]] std::vector<RungResult*> ranked(std::vector<RungResult>& results);
+
 /// Decides: of n jobs that began the rung floor(n / reduction), at least one, go on, those with the lowest objectives, of equal
 /// ones the earlier in the list. None goes on that failed, or whose objective is not finite.
 void decide_rung(std::vector<RungResult>& results, int reduction);
@@ -53,10 +59,10 @@ struct Pause {
   std::optional<double> validation_loss;
   double loss = 0;  // mean of the last tenth of its steps
 };
-[[nodiscard]] std::filesystem::path pause_file(const std::filesystem::path& job);
+/// Adds it to paused.json in a job's folder.
 void write_pause(const std::filesystem::path& job, const Pause& pause);
-/// Nothing when it has not paused. Throws InputError for a damaged file.
-[[nodiscard]] std::optional<Pause> read_pause(const std::filesystem::path& job);
+/// The one after so many steps; nothing when it has not paused there. Throws InputError for a damaged file.
+[[nodiscard]] std::optional<Pause> read_pause(const std::filesystem::path& job, std::int64_t step);
 /// Of it, the sweep's objective; none when it is not a number.
 [[nodiscard]] std::optional<double> objective_of(const proto::Sweep& sweep, const Pause& pause);
 

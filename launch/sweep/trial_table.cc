@@ -60,6 +60,11 @@ std::vector<std::string> short_names(const std::vector<std::string>& paths) {
   return names;
 }
 
+std::string steps_of(const TrialRow& row) {
+  if (row.step == 0) return "";
+  return row.skipped == 0 ? str(row.step) : str(row.step, ", ", row.skipped, " skipped");
+}
+
 void rank_trials(TrialTable& table) {
   const auto before = [&](const TrialRow& a, const TrialRow& b) {
     if (place(a) != place(b)) return place(a) < place(b);
@@ -83,7 +88,7 @@ std::string trials_text(const TrialTable& table, std::size_t most) {
     cells.push_back(str(row.number));
     cells.insert(cells.end(), row.values.begin(), row.values.end());
     cells.push_back(row.objective ? short_number(*row.objective) : "");
-    cells.push_back(row.step > 0 ? str(row.step) : "");
+    cells.push_back(steps_of(row));
     cells.push_back(to_string(row.state));
     if (!row.reason.empty()) reasons += str("  trial ", row.number, ": ", row.reason, '\n');
   }
@@ -97,12 +102,12 @@ std::string trials_text(const TrialTable& table, std::size_t most) {
 std::string trials_csv(const TrialTable& table) {
   std::string text = "rank,trial,";
   for (const std::string& parameter : table.parameters) text += csv_cell(parameter) + ',';
-  text += csv_cell(table.objective) + ",step,state,reason,job\r\n";
+  text += csv_cell(table.objective) + ",step,skipped,state,reason,job\r\n";
   for (std::size_t i = 0; i < table.rows.size(); ++i) {
     const TrialRow& row = table.rows[i];
     text += str(i + 1, ',', row.number, ',');
     for (const std::string& value : row.values) text += csv_cell(value) + ',';
-    text += str(row.objective ? exact(*row.objective) : "", ',', row.step, ',',
+    text += str(row.objective ? exact(*row.objective) : "", ',', row.step, ',', row.skipped, ',',
                 to_string(row.state), ',', csv_cell(row.reason), ',', csv_cell(row.job), "\r\n");
   }
   return text;
@@ -121,6 +126,7 @@ std::string trials_json(const TrialTable& table) {
     trial["objective"] =
         row.objective ? nlohmann::ordered_json(*row.objective) : nlohmann::ordered_json(nullptr);
     trial["step"] = row.step;
+    trial["skipped"] = row.skipped;
     trial["state"] = to_string(row.state);
     if (!row.reason.empty()) trial["reason"] = row.reason;
     trial["job"] = row.job;

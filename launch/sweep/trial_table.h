@@ -21,8 +21,9 @@ struct TrialRow {
   int number = 0;
   std::vector<std::string> values;  // one a parameter
   std::optional<double>
-      objective;          // of the last time that it was measured; none: not yet, or not finite
-  std::int64_t step = 0;  // steps of the objective's job by then; 0: it does not train
+      objective;             // of the last time that it was measured; none: not yet, or not finite
+  std::int64_t step = 0;     // steps of the objective's job by then; 0: it does not train
+  std::int64_t skipped = 0;  // of them, steps that nothing was learned from
   TrialState state = TrialState::kWaiting;
   std::string reason;  // why it failed
   std::string job;     // that has the objective
@@ -45,11 +46,14 @@ struct TrialTable {
 /// lower number.
 void rank_trials(TrialTable& table);
 
+/// "18", or "18, 3 skipped"; empty before any.
+[[nodiscard]] std::string steps_of(const TrialRow& row);
+
 /// The first `most` rows for a terminal, ending in a newline, and how many more there are.
 [[nodiscard]] std::string trials_text(const TrialTable& table, std::size_t most);
-/// All of them: rank, trial, a column a parameter, the objective at full precision, step, state, reason, job. RFC 4180.
+/// All of them: rank, trial, a column a parameter, the objective at full precision, step, skipped, state, reason, job. RFC 4180.
 [[nodiscard]] std::string trials_csv(const TrialTable& table);
-/// {"objective", "more_is_better", "parameters", "trials": [{"trial", "values": {path: text}, "objective", "step", "state",
+/// {"objective", "more_is_better", "parameters", "trials": [{"trial", "values": {path: text}, "objective", "step", "skipped", "state",
 /// "reason", "job"}, ...]}.
 [[nodiscard]] std::string trials_json(const TrialTable& table);
 /// A section of the report's page: curves, parallel coordinates and the table, as SVG without a script.

@@ -24,7 +24,7 @@ std::string table_html(const TrialTable& table) {
     html += cell(str(row.number));
     for (const std::string& value : row.values) html += cell(value);
     html += cell(row.objective ? short_number(*row.objective) : "");
-    html += cell(row.step > 0 ? str(row.step) : "");
+    html += cell(steps_of(row));
     html += cell(row.reason.empty() ? to_string(row.state)
                                     : str(to_string(row.state), ": ", row.reason.substr(0, 200)));
     html += "</tr>\n";

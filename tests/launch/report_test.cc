@@ -60,8 +60,8 @@ TEST(ReportHtml, HasTheTrialsOfASweepInTheSamePage) {
   Report report = sample_report();
   report.trials = TrialTable{{"train.optimizer.lr", "<kind>"}, "validation_loss", false, {}};
   report.trials->rows = {
-      {0, {"1e-4", "a&b"}, 2.5, 8, TrialState::kDone, "", "x", {{4, 3.0}, {8, 2.5}}},
-      {1, {"1e-3", "c"}, std::nullopt, 0, TrialState::kFailed, "<nan>", "y", {}}};
+      {0, {"1e-4", "a&b"}, 2.5, 8, 0, TrialState::kDone, "", "x", {{4, 3.0}, {8, 2.5}}},
+      {1, {"1e-3", "c"}, std::nullopt, 0, 0, TrialState::kFailed, "<nan>", "y", {}}};
   const std::string html = to_html(report);
   EXPECT_EQ(unbalanced_tag(html), "");
   EXPECT_EQ(html.find("<script"), std::string::npos);

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "core/base/error.h"
+#include "core/base/file.h"
 #include "launch/config_check.h"
 
 namespace halo::launch {
@@ -204,6 +205,31 @@ TEST(ExpandSweep, AThousandJobsTakeNoTime) {
   const Config run =
       expanded("parameter { path: \"train.optimizer.lr\" values: [" + values + "] }");
   EXPECT_EQ(run.job_size(), 1001);
+}
+
+/// The n-th example of docs/sweeps.md, from 0.
+std::string example(int n) {
+  const std::string page = read_file(HALO_SOURCE "/docs/sweeps.md"), fence = "```textproto\n";
+  std::size_t at = 0;
+  for (int i = 0; i <= n; ++i) at = page.find(fence, at) + fence.size();
+  return page.substr(at, page.find("```", at) - at);
+}
+
+TEST(ExpandSweep, TheExamplesOfItsPageAreGood) {
+  const std::string grid = example(0), halving = example(1), ablations = example(2);
+  const Config run = resolve_run(parse_config(grid, "example"), "example");
+  EXPECT_EQ(run.trial_size(), 12);
+  EXPECT_EQ(std::ranges::count(kinds(run), "align"), 1);
+  const std::string strategy = "strategy: GRID";
+  ASSERT_NE(grid.find(strategy), std::string::npos);
+  std::string halved = grid;
+  halved.replace(halved.find(strategy), strategy.size(),
+                 halving.substr(0, halving.find("trials")));  // there are 12 combinations
+  EXPECT_EQ(resolve_run(parse_config(halved, "example"), "example").trial_size(), 12);
+  Config other = parse_config(str(kJobs, ablations), "example");
+  apply_override(other, "job[select].select.strategy=IMPORTANCE");
+  apply_override(other, "job[select].select.tasks=recall.jsonl");
+  EXPECT_EQ(resolve_run(other, "example").trial_size(), 12);
 }
 
 TEST(ExpandSweep, BadSweepsAreToldWhatIsWrong) {

@@ -77,9 +77,12 @@ TEST(RungFile, IsReadBackExactly) {
 
 TEST(PauseFile, SaysWhatWasMeasuredThere) {
   const test::TemporaryFolder folder;
-  EXPECT_FALSE(read_pause(folder.path()).has_value());
+  EXPECT_FALSE(read_pause(folder.path(), 7).has_value());
   write_pause(folder.path(), {7, 1.0 / 3, 2.5});
-  const auto pause = read_pause(folder.path());
+  write_pause(folder.path(), {21, 0.25, 2});
+  EXPECT_FALSE(read_pause(folder.path(), 8).has_value());
+  EXPECT_EQ(read_pause(folder.path(), 21)->validation_loss, 0.25);
+  const auto pause = read_pause(folder.path(), 7);
   ASSERT_TRUE(pause.has_value());
   EXPECT_EQ(pause->step, 7);
   proto::Sweep sweep;
@@ -87,7 +90,8 @@ TEST(PauseFile, SaysWhatWasMeasuredThere) {
   sweep.set_objective("loss");
   EXPECT_EQ(objective_of(sweep, *pause), 2.5);
   write_pause(folder.path(), {7, std::nullopt, std::nan("")});
-  EXPECT_EQ(objective_of(sweep, *read_pause(folder.path())), std::nullopt);
+  EXPECT_FALSE(read_pause(folder.path(), 21).has_value()) << "what came after is computed anew";
+  EXPECT_EQ(objective_of(sweep, *read_pause(folder.path(), 7)), std::nullopt);
 }
 
 }  // namespace

@@ -15,8 +15,8 @@ using testing::HasSubstr;
 using testing::Not;
 
 TrialRow row(int number, TrialState state, std::optional<double> objective, std::int64_t step) {
-  TrialRow made{number, {"1e-5", "a"}, objective, step, state, "", "tune@" + std::to_string(number),
-                {}};
+  TrialRow made{
+      number, {"1e-5", "a"}, objective, step, 0, state, "", "tune@" + std::to_string(number), {}};
   if (objective) made.curve = {{step / 2, *objective + 1}, {step, *objective}};
   return made;
 }
@@ -29,6 +29,7 @@ TrialTable sample() {
       row(4, TrialState::kDropped, 0.7, 30),        row(5, TrialState::kWaiting, std::nullopt, 0),
       row(6, TrialState::kDone, 2.5, 100)};
   table.rows[0].reason = "rank 2: loss is <nan>, \"so\"";
+  table.rows[3].skipped = 3;
   table.rows[3].values = {"1e-2", "b \"quoted\""};
   rank_trials(table);
   return table;
@@ -59,7 +60,7 @@ TEST(TrialTable, ShortNamesTellPathsApart) {
 TEST(TrialTable, TextShowsTheBestAndCountsTheRest) {
   const std::string text = trials_text(sample(), 3);
   EXPECT_THAT(text, HasSubstr("7 trials, by validation_loss"));
-  EXPECT_THAT(text, HasSubstr("0.3333    100   done"));
+  EXPECT_THAT(text, HasSubstr("0.3333  100, 3 skipped   done"));
   EXPECT_THAT(text, HasSubstr("  and 4 more\n"));
   EXPECT_THAT(text, Not(HasSubstr("dropped")));
   EXPECT_THAT(trials_text(sample(), 100), HasSubstr("trial 0: rank 2: loss is <nan>"));
@@ -67,14 +68,12 @@ TEST(TrialTable, TextShowsTheBestAndCountsTheRest) {
 
 TEST(TrialTable, CsvQuotesAndKeepsEveryDigit) {
   const std::string csv = trials_csv(sample());
-  EXPECT_THAT(
-      csv,
-      HasSubstr(
-          "rank,trial,train.optimizer.lr,\"kind, of\",validation_loss,step,state,reason,job\r\n"));
+  EXPECT_THAT(csv, HasSubstr("rank,trial,train.optimizer.lr,\"kind, "
+                             "of\",validation_loss,step,skipped,state,reason,job\r\n"));
   EXPECT_THAT(csv,
-              HasSubstr("1,3,1e-2,\"b \"\"quoted\"\"\",0.3333333333333333,100,done,,tune@3\r\n"));
+              HasSubstr("1,3,1e-2,\"b \"\"quoted\"\"\",0.3333333333333333,100,3,done,,tune@3\r\n"));
   EXPECT_THAT(csv,
-              HasSubstr("7,0,1e-5,a,,0,failed,\"rank 2: loss is <nan>, \"\"so\"\"\",tune@0\r\n"));
+              HasSubstr("7,0,1e-5,a,,0,0,failed,\"rank 2: loss is <nan>, \"\"so\"\"\",tune@0\r\n"));
 }
 
 TEST(TrialTable, JsonReadsBack) {
@@ -109,7 +108,7 @@ TEST(TrialCharts, EveryTrialHasALineAndNothingIsTakenForMarkup) {
 
 TEST(TrialCharts, ATableOfNothingIsDrawnToo) {
   TrialTable table{{"seed"}, "loss", false, {}};
-  table.rows.push_back({0, {"1"}, std::nullopt, 0, TrialState::kWaiting, "", "a", {}});
+  table.rows.push_back({0, {"1"}, std::nullopt, 0, 0, TrialState::kWaiting, "", "a", {}});
   EXPECT_EQ(curves_svg(table), "");
   EXPECT_THAT(trials_html(table), HasSubstr("1 trial by loss"));
 }
