@@ -2,96 +2,19 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <span>
 
 #include "core/base/error.h"
 #include "core/base/text.h"
+#include "launch/svg.h"
 
 namespace halo::launch {
 namespace {
 
-constexpr double kWidth = 640;  // of a chart that shares its row
-constexpr double kWide = 1030;  // of one that has the row to itself
-
-std::string fixed(double value) { return formatted("%.1f", std::clamp(value, -1e6, 1e6)); }
-
-std::string text_at(double x, double y, const char* anchor, const char* css,
-                    const std::string& text) {
-  return str("<text x='", fixed(x), "' y='", fixed(y), "' text-anchor='", anchor, "' class='", css,
-             "'>", escape_html(text), "</text>");
-}
-
-std::string line_from_to(double x1, double y1, double x2, double y2, const char* css) {
-  return str("<line x1='", fixed(x1), "' y1='", fixed(y1), "' x2='", fixed(x2), "' y2='", fixed(y2),
-             "' class='", css, "'/>");
-}
-
-std::string open_svg(double width, double height, const std::string& label) {
-  return str("<svg viewBox='0 0 ", fixed(width), ' ', fixed(height), "' role='img' aria-label='",
-             escape_html(label), "'>");
-}
-
-/// Values to pixels along one axis.
-class Axis {
- public:
-  Axis(double low, double high, double from, double to, bool logarithmic)
-      : low_(low), high_(high), from_(from), to_(to), logarithmic_(logarithmic) {}
-
-  [[nodiscard]] double at(double value) const {
-    const double share = logarithmic_ ? std::log(value / low_) / std::log(high_ / low_)
-                                      : (value - low_) / (high_ - low_);
-    return from_ + share * (to_ - from_);
-  }
-  [[nodiscard]] std::vector<double> ticks(int count) const {
-    return logarithmic_ ? log_ticks(low_, high_, count) : linear_ticks(low_, high_, count);
-  }
-  /// Whether a value has a place, which is not so for NaN, and for 0 on a logarithmic axis.
-  [[nodiscard]] bool shows(double value) const {
-    return std::isfinite(value) && (!logarithmic_ || value > 0);
-  }
-
- private:
-  double low_, high_, from_, to_;
-  bool logarithmic_;
-};
-
 std::string polyline(std::span<const Point> points, const Axis& x, const Axis& y, const char* css) {
-  std::string path;
-  bool pen_down = false;
-  for (const Point& point : points) {
-    if (!y.shows(point.y)) {
-      pen_down = false;
-      continue;
-    }
-    path += str(pen_down ? 'L' : 'M', fixed(x.at(point.x)), ' ', fixed(y.at(point.y)));
-    pen_down = true;
-  }
+  const std::string path = path_through(points, x, y);
   return path.empty() ? "" : str("<path d='", path, "' class='", css, "'/>");
 }
-
-struct Range {
-  double low = std::numeric_limits<double>::infinity();
-  double high = -std::numeric_limits<double>::infinity();
-  void add(double value) {
-    if (!std::isfinite(value)) return;
-    low = std::min(low, value);
-    high = std::max(high, value);
-  }
-  [[nodiscard]] bool empty() const { return low > high; }
-  /// Never of no extent, and a little wider than the values.
-  void widen(bool logarithmic) {
-    if (logarithmic) {
-      const double factor = std::max(std::pow(high / low, 0.05), 1.05);
-      low /= factor;
-      high *= factor;
-    } else {
-      const double margin = std::max(0.05 * (high - low), 1e-3 * std::max(std::fabs(high), 1e-6));
-      low -= margin;
-      high += margin;
-    }
-  }
-};
 
 std::string dots_with_titles(const LineChart& chart, const Axis& x, const Axis& y) {
   std::string svg;
@@ -199,23 +122,13 @@ std::string to_svg(const LineChart& chart) {
   std::string svg = open_svg(kWidth, kHeight, chart.label);
   if (ys.empty())
     return svg + text_at(kWidth / 2, kHeight / 2, "middle", "label", "no finite values") + "</svg>";
-  const bool logarithmic = ys.low > 0 && ys.high > 20 * ys.low;
+  const bool logarithmic = ys.is_wide();
   ys.widen(logarithmic);
   if (xs.low == xs.high) xs.high += 1;
   const Axis x(xs.low, xs.high, kLeft, kRight, false);
   const Axis y(ys.low, ys.high, kBottom, kTop, logarithmic);
-  for (const double tick : y.ticks(5)) {
-    svg += line_from_to(kLeft, y.at(tick), kRight, y.at(tick), "grid");
-    svg += text_at(kLeft - 8, y.at(tick) + 4, "end", "tick", short_number(tick));
-  }
-  svg += line_from_to(kLeft, kBottom, kRight, kBottom, "axis");
-  for (const double tick : x.ticks(6)) {
-    const bool at_edge = x.at(tick) > kRight - 12;
-    svg +=
-        text_at(x.at(tick), kBottom + 18, at_edge ? "end" : "middle", "tick", short_number(tick));
-  }
-  svg += text_at((kLeft + kRight) / 2, kHeight - 4, "middle", "tick",
-                 chart.x_label + (logarithmic ? "  (logarithmic scale)" : ""));
+  svg += axes(x, y, chart.x_label + (logarithmic ? "  (logarithmic scale)" : ""), kLeft, kRight,
+              kBottom, kHeight);
   svg += polyline(chart.faint, x, y, "faint");
   svg += polyline(chart.line, x, y, "curve");
   svg += dots_with_titles(chart, x, y);

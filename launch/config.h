@@ -23,11 +23,16 @@ using proto::Config;
 /// quotes around a string may be left out; a list such as [1,3] replaces what stood there. Throws InputError.
 void apply_override(Config& config, std::string_view assignment);
 
+/// The same without "--set" in what it throws.
+void assign(Config& config, std::string_view assignment);
+/// Whether a path's field is an integer. Throws InputError for a path that is none.
+[[nodiscard]] bool takes_whole_numbers(std::string_view path);
+
 /// Positions in config.job() such that every job comes after what it needs, otherwise in the file's order. Throws
 /// InputError for names that are no file names or not unique, unknown needs and cycles (which it spells out).
 [[nodiscard]] std::vector<int> job_order(const Config& config);
 
-/// The config with every default filled in (of the schema, then of the stage), the jobs' layout and precision taken
+/// The config with every default filled in (of the schema, then of the stage), the jobs' layout, precision and seed taken
 /// from the config where they have none, references completed and `first_sample: AUTO` turned into numbers: each
 /// training job starts where the earlier ones of the config that read the same token files end, counted in tokens and
 /// rounded up to whole samples. With shuffling this keeps jobs apart only when their sequence lengths agree.
@@ -48,6 +53,9 @@ struct FieldChange {
   std::string stored;
   std::string now;
 };
+
+/// All fields that differ.
+[[nodiscard]] std::vector<FieldChange> changes_of(const Config& before, const Config& now);
 
 /// What forbids to resume a job: the fields that differ between its stored config and job_config() of the new one,
 /// without those that may change (output, steps, layout, ranks, priority, retries, shards, checkpoint, guard, monitor, threads,

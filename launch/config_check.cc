@@ -6,9 +6,11 @@
 #include <limits>
 #include <set>
 #include <span>
+#include <tuple>
 
 #include "core/base/error.h"
 #include "core/base/text.h"
+#include "core/model/model_config.h"
 
 namespace halo::launch {
 namespace {
@@ -58,7 +60,7 @@ class References {
     if (!reference.starts_with("job:")) return;
     const std::string_view name = referenced_job(reference);
     const int job = find_job(config_, name);
-    at_.require(job >= 0, '.', field, ": there is no job \"", name, '"', near(name));
+    if (job < 0) at_.require(false, '.', field, ": there is no job \"", name, '"', near(name));
     at_.require(ended_before(job), '.', field, ": job ", name,
                 " may not have ended by then: add needs: \"", name, '"');
     at_.require(kind(config_.job(job)), '.', field, ": job ", name, " is no ", kind_name);
@@ -94,6 +96,9 @@ class References {
 
 bool is_train(const proto::Job& job) { return job.has_train(); }
 bool is_select(const proto::Job& job) { return job.has_select(); }
+bool measures(const proto::Job& job) {
+  return job.has_select() && is_measured(job.select().strategy());
+}
 bool is_align(const proto::Job& job) {
   return job.has_train() && job.train().stage() == proto::ALIGN;
 }
@@ -225,7 +230,8 @@ void check_select(const proto::Select& select, const Fields& at, const Reference
   at.in_range("max_examples", select.max_examples(), 0);
   at.in_range("shards", select.shards(), 0, 1000);
   references.check("mixers", select.mixers(), "ALIGN job", is_align);
-  if (select.strategy() == proto::UNIFORM) {
+  references.check("scores", select.scores(), "select job that measures", measures);
+  if (!is_measured(select.strategy())) {
     at.require(!select.scores().empty() || !select.mixers().empty(),
                ".mixers: name the ALIGN job whose layers are chosen from");
     return;
@@ -249,6 +255,12 @@ void check_evaluate(const proto::Evaluate& evaluate, const Fields& at,
   at.in_range("sequences", evaluate.sequences(), 1, 1 << 30);
   at.in_range("sequence_length", evaluate.sequence_length(), 2, 1 << 30);
   at.in_range("max_examples", evaluate.max_examples(), 0);
+  if (evaluate.attn_logits_scaling().empty()) return;
+  try {
+    std::ignore = model::parse_logits_scaling(evaluate.attn_logits_scaling());
+  } catch (const InputError& error) {
+    at.require(false, ".attn_logits_scaling: ", error.what());
+  }
 }
 
 void check_export(const proto::Export& export_job, const Fields& at, const References& references) {
@@ -268,6 +280,10 @@ void check_export(const proto::Export& export_job, const Fields& at, const Refer
 
 }  // namespace
 
+bool is_measured(proto::Strategy strategy) {
+  return strategy == proto::IMPORTANCE || strategy == proto::RECALL;
+}
+
 void check_resolved(const Config& config) {
   HALO_REQUIRE_INPUT(!config.output().empty(), "output is empty: name a folder");
   HALO_REQUIRE_INPUT(config.threads() >= 0 && config.threads() <= 4096,
@@ -285,6 +301,7 @@ void check_resolved(const Config& config) {
     at.in_range("ranks", job.ranks(), 0, 1 << 20);
     at.in_range("priority", job.priority(), -(1 << 20), 1 << 20);
     at.in_range("retries", job.retries(), 0, 1 << 20);
+    at.in_range("seed", job.seed(), 0, std::numeric_limits<std::int64_t>::max());
     const auto under = [&](const char* work, auto check) {
       const Fields fields = at.in(work);
       check(fields, References(config, job, fields));

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <map>
 #include <set>
 
 #include "core/base/error.h"
@@ -10,13 +11,15 @@ namespace halo::launch {
 namespace {
 
 constexpr int kMaxJobs = 1000;
+constexpr int kMaxJobsOfTrials = 10000;
 /// Beside the jobs' folders.
-constexpr std::array<std::string_view, 3> kTaken{"journal", "log", "products"};
+constexpr std::array<std::string_view, 4> kTaken{"journal", "log", "products", "rungs"};
 
-bool is_file_name(std::string_view name) {
-  const auto safe = [](char c) {
+/// A sweep names the jobs of its trials with an @, which people's names have not.
+bool is_file_name(std::string_view name, bool of_sweep) {
+  const auto safe = [of_sweep](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-           c == '-';
+           c == '-' || (of_sweep && c == '@');
   };
   return !name.empty() && name.size() <= 64 && name.front() != '-' &&
          std::ranges::all_of(name, safe);
@@ -24,13 +27,16 @@ bool is_file_name(std::string_view name) {
 
 void check_names(const Config& config) {
   HALO_REQUIRE_INPUT(config.job_size() > 0, "the config has no job");
-  HALO_REQUIRE_INPUT(config.job_size() <= kMaxJobs,
-                     str(config.job_size(), " jobs are more than ", kMaxJobs));
+  const bool of_sweep = config.trial_size() > 0;
+  const int most = of_sweep ? kMaxJobsOfTrials : kMaxJobs;
+  HALO_REQUIRE_INPUT(config.job_size() <= most,
+                     str(config.job_size(), " jobs are more than ", most));
   std::set<std::string> names;
   for (int i = 0; i < config.job_size(); ++i) {
     const std::string& name = config.job(i).name();
-    HALO_REQUIRE_INPUT(is_file_name(name), str("job[", i, "].name is \"", name.substr(0, 100),
-                                               "\": it must be up to 64 letters, digits, _ and -"));
+    HALO_REQUIRE_INPUT(is_file_name(name, of_sweep),
+                       str("job[", i, "].name is \"", name.substr(0, 100),
+                           "\": it must be up to 64 letters, digits, _ and -"));
     HALO_REQUIRE_INPUT(
         std::ranges::find(kTaken, name) == kTaken.end(),
         str("job[", i, "].name is \"", name, "\": the run's folder has that for itself"));
@@ -38,11 +44,11 @@ void check_names(const Config& config) {
   }
   for (const proto::Job& job : config.job()) {
     for (const std::string& need : job.needs()) {
+      if (names.contains(need)) continue;
       const std::string nearest =
           nearest_name(need, std::vector<std::string>(names.begin(), names.end()));
-      HALO_REQUIRE_INPUT(names.contains(need),
-                         str("job[", job.name(), "].needs: there is no job \"", need, '"',
-                             nearest.empty() ? "" : str("; did you mean \"", nearest, "\"?")));
+      throw InputError(str("job[", job.name(), "].needs: there is no job \"", need, '"',
+                           nearest.empty() ? "" : str("; did you mean \"", nearest, "\"?")));
     }
   }
 }
@@ -83,24 +89,31 @@ std::string_view referenced_job(std::string_view reference) {
 std::vector<int> job_order(const Config& config) {
   check_names(config);
   const auto jobs = static_cast<std::size_t>(config.job_size());
-  std::vector<std::vector<std::size_t>> needs(jobs);
+  std::map<std::string_view, std::size_t> places;
+  for (std::size_t i = 0; i < jobs; ++i) places[config.job(static_cast<int>(i)).name()] = i;
+  std::vector<std::set<std::size_t>> needs(jobs);
+  std::vector<std::vector<std::size_t>> needed_by(jobs);
   for (std::size_t i = 0; i < jobs; ++i) {
     for (const std::string& need : config.job(static_cast<int>(i)).needs()) {
-      needs[i].push_back(static_cast<std::size_t>(find_job(config, need)));
+      if (needs[i].insert(places.at(need)).second) needed_by[places.at(need)].push_back(i);
     }
   }
   std::vector<int> order;
   std::vector<bool> done(jobs, false);
-  const auto ready = [&](std::size_t job) {
-    return !done[job] &&
-           std::ranges::all_of(needs[job], [&](std::size_t need) { return done[need]; });
-  };
+  std::set<std::size_t> ready;
+  for (std::size_t i = 0; i < jobs; ++i)
+    if (needs[i].empty()) ready.insert(i);
   while (order.size() < jobs) {
-    std::size_t next = 0;
-    while (next < jobs && !ready(next)) ++next;
-    HALO_REQUIRE_INPUT(next < jobs, str("jobs wait for each other: ", spell_cycle(config, done)));
+    HALO_REQUIRE_INPUT(!ready.empty(),
+                       str("jobs wait for each other: ", spell_cycle(config, done)));
+    const std::size_t next = *ready.begin();
+    ready.erase(ready.begin());
     done[next] = true;
     order.push_back(static_cast<int>(next));
+    for (const std::size_t i : needed_by[next]) {
+      needs[i].erase(next);
+      if (needs[i].empty()) ready.insert(i);
+    }
   }
   return order;
 }

@@ -1,5 +1,4 @@
 #include <google/protobuf/io/tokenizer.h>
-#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <google/protobuf/text_format.h>
 
 #include <algorithm>
@@ -14,6 +13,7 @@
 #include "core/base/file.h"
 #include "core/base/text.h"
 #include "launch/config.h"
+#include "launch/config_text.h"
 
 namespace halo::launch {
 namespace {
@@ -22,8 +22,6 @@ namespace pb = google::protobuf;
 
 constexpr std::size_t kMaxConfigBytes = 4 << 20;
 constexpr std::size_t kMaxMessage = 1000;  // of what the parser says, which quotes the text
-constexpr std::string_view kAutoField =
-    "first_sample";  // the integer field that also takes the word AUTO
 
 std::string quoted_hint(const std::string& nearest) {
   return nearest.empty() ? "" : str("; did you mean \"", nearest, "\"?");
@@ -108,6 +106,7 @@ std::string explain(const std::string& message) {
           two_words(message, "Unknown enumeration value of \"", "\" for field \"", "\".")) {
     return unknown_value(words->first, words->second);
   }
+  if (message.starts_with("Expected string")) return message + " (texts stand in quotes)";
   return message;
 }
 
@@ -129,46 +128,6 @@ class FirstError final : public pb::io::ErrorCollector {
  private:
   std::optional<Where> error_;
 };
-
-/// The offset of the tokenizer's column (tabs reach to the next multiple of 8) in the line that starts at `begin`.
-std::size_t offset_of_column(std::string_view text, std::size_t begin, int column) {
-  int at = 0;
-  std::size_t i = begin;
-  while (i < text.size() && at < column) {
-    at += text[i] == '\t' ? 8 - at % 8 : 1;
-    ++i;
-  }
-  return i;
-}
-
-/// Text format has no integer that is also a word, so `first_sample: AUTO` becomes the number that stands for it,
-/// in place, which keeps every line and column.
-std::string replace_auto(std::string_view source) {
-  std::string text(source);
-  std::vector<std::size_t> lines = {0};
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\n') lines.push_back(i + 1);
-  }
-  FirstError ignored;  // the parser itself reports it
-  pb::io::ArrayInputStream stream(source.data(), static_cast<int>(source.size()));
-  pb::io::Tokenizer tokenizer(&stream, &ignored);
-  tokenizer.set_comment_style(pb::io::Tokenizer::SH_COMMENT_STYLE);
-  tokenizer.set_allow_multiline_strings(true);
-  std::string before;
-  std::string last;
-  while (tokenizer.Next()) {
-    const pb::io::Tokenizer::Token& token = tokenizer.current();
-    if (token.text == "AUTO" && last == ":" && before == kAutoField) {
-      const std::size_t line = static_cast<std::size_t>(token.line);
-      if (line < lines.size()) {
-        const std::size_t at = offset_of_column(text, lines[line], token.column);
-        if (text.compare(at, 4, "AUTO") == 0) text.replace(at, 4, "-1  ");
-      }
-    }
-    before = std::exchange(last, token.text);
-  }
-  return text;
-}
 
 // --- overrides ---
 
@@ -331,7 +290,7 @@ Config parse_config(std::string_view text, std::string_view name) {
   parser.RecordErrorsTo(&errors);
   parser.SetRecursionLimit(32);
   Config config;
-  const bool ok = parser.ParseFromString(replace_auto(text), &config);
+  const bool ok = parser.ParseFromString(to_text_format(text), &config);
   if (ok && !errors.error()) return config;
   if (!errors.error()) throw InputError(str(name, ": no config in text format"));
   const FirstError::Where& where = *errors.error();
@@ -341,13 +300,32 @@ Config parse_config(std::string_view text, std::string_view name) {
 
 Config read_config(const std::string& path) { return parse_config(read_file(path), path); }
 
-void apply_override(Config& config, std::string_view assignment) {
+void assign(Config& config, std::string_view assignment) {
   const std::size_t equals = assignment.find('=');
+  HALO_REQUIRE_INPUT(equals != std::string_view::npos, "expected path=value");
+  const std::vector<Segment> path = split_path(assignment.substr(0, equals));
+  const std::string_view value = assignment.substr(equals + 1);
+  if (!set_in_every_job(config, path, value)) set_path(config, path, value);
+}
+
+bool takes_whole_numbers(std::string_view path) {
+  const std::vector<Segment> segments = split_path(path);
+  const pb::Descriptor* type = proto::Job::descriptor();
+  const pb::FieldDescriptor* field = type->FindFieldByName(segments.front().name);
+  if (field == nullptr || field->containing_oneof() == nullptr) type = Config::descriptor();
+  for (const Segment& segment : segments) {
+    HALO_REQUIRE_INPUT(type != nullptr, str(field->name(), " has no fields"));
+    field = type->FindFieldByName(segment.name);
+    HALO_REQUIRE_INPUT(field != nullptr, unknown_field(*type, segment.name));
+    type = field->message_type();
+  }
+  return field->cpp_type() == pb::FieldDescriptor::CPPTYPE_INT32 ||
+         field->cpp_type() == pb::FieldDescriptor::CPPTYPE_INT64;
+}
+
+void apply_override(Config& config, std::string_view assignment) {
   try {
-    HALO_REQUIRE_INPUT(equals != std::string_view::npos, "expected path=value");
-    const std::vector<Segment> path = split_path(assignment.substr(0, equals));
-    const std::string_view value = assignment.substr(equals + 1);
-    if (!set_in_every_job(config, path, value)) set_path(config, path, value);
+    assign(config, assignment);
   } catch (const InputError& error) {
     throw InputError(str("--set ", assignment.substr(0, 200), ": ", error.what()));
   }

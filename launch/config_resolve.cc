@@ -1,4 +1,5 @@
 #include <google/protobuf/text_format.h>
+#include <google/protobuf/util/field_mask_util.h>
 #include <google/protobuf/util/message_differencer.h>
 
 #include <algorithm>
@@ -214,6 +215,7 @@ constexpr std::string_view kMayChange[] = {"Config.output",
                                            "Job.priority",
                                            "Job.retries",
                                            "Job.needs",
+                                           "Job.seed",  // the config's says it
                                            "Job.report",
                                            "Select.shards",
                                            "Train.steps",
@@ -273,6 +275,19 @@ const pb::FieldDescriptor* find_field(std::string_view path) {
   return Config::descriptor()->file()->pool()->FindFieldByName(str("halo.launch.proto.", path));
 }
 
+/// What a config says beside its jobs and its sweep. Of hundreds of jobs none is copied.
+Config without_jobs(const Config& config) {
+  std::vector<const pb::FieldDescriptor*> given;
+  config.GetReflection()->ListFields(config, &given);
+  pb::FieldMask others;
+  for (const pb::FieldDescriptor* field : given)
+    if (field->name() != "job" && field->name() != "sweep" && field->name() != "trial")
+      others.add_paths(field->name());
+  Config rest;
+  pb::util::FieldMaskUtil::MergeMessageTo(config, others, {}, &rest);
+  return rest;
+}
+
 }  // namespace
 
 Config resolve(const Config& config, std::string_view name,
@@ -290,6 +305,7 @@ Config resolve(const Config& config, std::string_view name,
     for (proto::Job& job : *resolved.mutable_job()) {
       if (!job.has_layout()) *job.mutable_layout() = resolved.layout();
       if (!job.has_precision()) job.set_precision(resolved.precision());
+      if (!job.has_seed()) job.set_seed(resolved.seed());
       complete_references(resolved, job);
     }
     fill_defaults(resolved);
@@ -304,11 +320,11 @@ Config resolve(const Config& config, std::string_view name,
 Config job_config(const Config& resolved, int job) {
   HALO_REQUIRE(job >= 0 && job < resolved.job_size(),
                str("job ", job, " of ", resolved.job_size(), " jobs"));
-  Config one = resolved;
-  one.clear_job();
+  Config one = without_jobs(resolved);
   *one.add_job() = resolved.job(job);
   *one.mutable_layout() = resolved.job(job).layout();
   one.set_precision(resolved.job(job).precision());
+  one.set_seed(resolved.job(job).seed());
   return one;
 }
 
@@ -319,6 +335,15 @@ std::string to_text(const Config& config) {
   std::string text;
   HALO_REQUIRE(printer.PrintToString(config, &text), "the config has no text form");
   return text;
+}
+
+std::vector<FieldChange> changes_of(const Config& before, const Config& now) {
+  std::vector<FieldChange> changes;
+  Changes reporter(now, changes);
+  pb::util::MessageDifferencer differencer;
+  differencer.ReportDifferencesTo(&reporter);
+  (void)differencer.Compare(before, now);
+  return changes;
 }
 
 std::vector<FieldChange> changes_that_forbid_resume(const Config& stored, const Config& now) {

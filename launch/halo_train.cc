@@ -30,6 +30,7 @@
 #include "launch/jobs/run_jobs.h"
 #include "launch/monitor/monitor.h"
 #include "launch/program.h"
+#include "launch/sweep/expand_sweep.h"
 #include "parallel/comm/flight_recorder.h"
 #include "parallel/comm/mpi_communicator.h"
 #include "parallel/comm/nccl_communicator.h"
@@ -60,6 +61,8 @@ struct Options {
   int bench_steps = 0;  // 0: no bench
   std::string bench_job;
   std::string machine;
+  std::string trials;  // a share of the sweep's
+  int trial = -1;      // to run alone; -1: none
   bool dry_run = false;
 };
 
@@ -81,16 +84,22 @@ void add_options(launch::Command& app, Options& options) {
       .takes("FILE");
   app.option("--bench", options.bench_steps,
              "Measure so many steps of each training job with random weights and tokens, then end: "
-             "nothing is read but "
-             "the models' config.json, and the output stays as it is")
+             "nothing is read but the models' config.json, and the output stays as it is")
       .takes("STEPS")
       .in_range(1, 10000);
   app.option("--bench_job", options.bench_job, "With --bench: this job alone").takes("JOB");
   app.option("--machine", options.machine,
              "With --bench: plan for h100, h200 or a file (halo plan --help) instead of this "
              "machine as it measures");
-  app.flag("--dry_run", options.dry_run,
-           "Print parameters, memory a rank and FLOPs a step of each job, then end");
+  app.option(
+         "--trials", options.trials,
+         "Of the config's sweep the I-th of N parts alone, in a folder of its own in the output")
+      .takes("I/N");
+  app.option("--trial", options.trial, "One trial of the config's sweep alone, as a config without")
+      .in_range(0, 1 << 20);
+  app.flag(
+      "--dry_run", options.dry_run,
+      "Print a sweep's trials, parameters, memory a rank and FLOPs a step of each job, then end");
 }
 
 Config load_config(const Options& options) {
@@ -101,26 +110,35 @@ Config load_config(const Options& options) {
   if (options.device == "auto") config.set_device(launch::proto::AUTO);
   if (options.device == "cpu") config.set_device(launch::proto::CPU);
   if (options.device == "cuda") config.set_device(launch::proto::CUDA);
-  config = launch::resolve(config, options.config, launch::stored_configs(config));
+  HALO_REQUIRE_INPUT(options.trial < 0 || options.trials.empty(),
+                     "--trial and --trials exclude each other");
+  if (options.trial >= 0) config = launch::trial_config(config, options.config, options.trial);
+  const launch::Share share = launch::parse_share(options.trials);
+  if (share.of > 1)
+    config.set_output((std::filesystem::path(config.output()) / share_folder(share)).string());
+  config = launch::resolve_run(config, options.config, launch::stored_configs(config), share);
   config.set_device(launch::chosen_device(config));
   return config;
 }
 
-/// Rank 0's text, on every rank.
-std::string agreed_text(std::string text, comm::Communicator& world) {
-  std::int64_t size = std::ssize(text);
+/// Rank 0's bytes, on every rank.
+std::string agreed_bytes(std::string bytes, comm::Communicator& world) {
+  std::int64_t size = std::ssize(bytes);
   world.broadcast(view(&size, {1}), 0).wait();
-  text.resize(static_cast<std::size_t>(size));
+  bytes.resize(static_cast<std::size_t>(size));
   if (size > 0)
-    world.broadcast(view(reinterpret_cast<std::uint8_t*>(text.data()), {size}), 0).wait();
-  return text;
+    world.broadcast(view(reinterpret_cast<std::uint8_t*>(bytes.data()), {size}), 0).wait();
+  return bytes;
 }
 
 /// What rank 0 makes of the config and of what earlier runs stored, on every rank: files may look different elsewhere for
 /// a moment.
 Config agreed_config(const Options& options, comm::Communicator& world) {
-  const std::string text = world.rank() == 0 ? launch::to_text(load_config(options)) : "";
-  return launch::parse_config(agreed_text(text, world), options.config);
+  Config config;
+  const std::string bytes = world.rank() == 0 ? load_config(options).SerializeAsString() : "";
+  HALO_REQUIRE(config.ParseFromString(agreed_bytes(bytes, world)),
+               "rank 0's config cannot be read");
+  return config;
 }
 
 /// Whether all ranks are on one host, which its name alone does not tell: hosts may have the same. Collective.
@@ -244,7 +262,7 @@ std::unique_ptr<launch::Monitor> start_monitor(const Options& options, const Con
       where = launch::to_string(monitor->beats_to()) + ' ' + monitor->secret();
     }
   }
-  where = agreed_text(where, world);
+  where = agreed_bytes(where, world);
   if (where.empty()) return nullptr;
   const std::size_t space = where.find(' ');
   watch.tell_monitor(launch::parse_addresses(where.substr(0, space)), where.substr(space + 1));

@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "launch/sweep/trial_table.h"
+
 namespace halo::launch {
 
 struct LossPoint {
@@ -51,13 +53,15 @@ struct Report {
   std::vector<ModelReport> models;                         // in the order to be shown
   std::vector<LayerReport> layers;
   std::optional<double> gzip_bits_per_byte;  // of the held-out text under gzip -9
+  std::optional<TrialTable> trials;          // of a sweep
 };
 
 /// One HTML page that needs nothing else: plots as SVG, no script, light and dark as the reader's system has it.
 [[nodiscard]] std::string to_html(const Report& report);
 
-/// The same in plain text for a terminal, lines of at most about 100 columns, ending in a newline.
-[[nodiscard]] std::string to_text_table(const Report& report);
+/// The same in plain text for a terminal, lines of at most about 100 columns, ending in a newline; of a sweep the best
+/// `most_trials`.
+[[nodiscard]] std::string to_text_table(const Report& report, std::size_t most_trials = 20);
 
 /// Perplexity over the teacher's, less 1; nothing without a teacher, or of the teacher itself.
 [[nodiscard]] std::optional<double> excess_over_teacher(const Report& report,

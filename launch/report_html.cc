@@ -48,6 +48,9 @@ svg .grid { stroke: var(--grid); } svg .axis { stroke: var(--muted); }
 svg path { fill: none; stroke-linejoin: round; } svg .curve { stroke: var(--accent); stroke-width: 2; } svg .faint { stroke: var(--faint); stroke-width: 1; }
 svg .dot { fill: var(--dot); stroke: var(--card); stroke-width: 1; }
 svg rect.accent { fill: var(--accent); } svg rect.muted { fill: var(--muted); } svg rect.teacher { fill: var(--teacher); }
+svg .trial { stroke: var(--accent); stroke-width: 1.2; } svg .best { stroke: var(--dot); stroke-width: 2.5; } svg .lost { stroke: var(--muted); stroke-dasharray: 4 4; }
+svg path.trial:hover, svg path.lost:hover { stroke: var(--dot); stroke-width: 3; opacity: 1; }
+svg .halo { paint-order: stroke; stroke: var(--card); stroke-width: 4px; stroke-linejoin: round; }
 svg .reference { stroke: var(--dot); stroke-width: 1.5; stroke-dasharray: 5 4; }
 @media print { body { background: #fff; } .card { break-inside: avoid; } }
 )css";
@@ -122,7 +125,13 @@ std::string tiles(const Report& report) {
     html += tile("softmax attention", str(kept, " of ", report.layers.size()),
                  "layers; the others hold linear attention", false);
   }
-  if (!report.stages.empty()) {
+  if (report.trials && !report.trials->rows.empty() && report.trials->rows.front().objective) {
+    const TrialRow& best = report.trials->rows.front();
+    html +=
+        tile(str("best of ", report.trials->rows.size(), " trials"), short_number(*best.objective),
+             str(report.trials->objective, " of trial ", best.number), false);
+  }
+  if (!report.stages.empty() && !report.trials) {
     double seconds = 0, tokens = 0;
     for (const StageReport& stage : report.stages) {
       seconds += stage.seconds;
@@ -281,6 +290,7 @@ std::string to_html(const Report& report) {
     html += "</div>\n<div style='height:14px'></div>\n" + stages_table(report);
   }
   if (!report.layers.empty()) html += layers_section(report);
+  if (report.trials) html += trials_html(*report.trials);
   return html + "</main>\n</body>\n</html>\n";
 }
 

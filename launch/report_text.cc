@@ -4,36 +4,10 @@
 #include "core/base/text.h"
 #include "launch/chart.h"
 #include "launch/report.h"
+#include "launch/text_table.h"
 
 namespace halo::launch {
 namespace {
-
-/// Characters of UTF-8 text: what it takes on a terminal, wide ones aside.
-std::size_t columns_of(const std::string& text) {
-  return static_cast<std::size_t>(std::ranges::count_if(
-      text, [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
-}
-
-/// Rows of cells; the first column is aligned left, the others right. The first row is the head.
-std::string aligned(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<std::size_t> widths;
-  for (const auto& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (std::size_t i = 0; i < row.size(); ++i)
-      widths[i] = std::max(widths[i], columns_of(row[i]));
-  }
-  std::string text;
-  for (const auto& row : rows) {
-    std::string line = "  ";
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      const std::string padding(widths[i] - columns_of(row[i]), ' ');
-      line += i == 0 ? row[i] + padding : "  " + padding + row[i];
-    }
-    line.erase(line.find_last_not_of(' ') + 1);
-    text += line + "\n";
-  }
-  return text;
-}
 
 std::string stages_text(const Report& report) {
   std::vector<std::vector<std::string>> rows = {
@@ -48,7 +22,7 @@ std::string stages_text(const Report& report) {
                     some ? short_number(late_loss(stage)) : "",
                     stage.validation.empty() ? "" : short_number(stage.validation.back().loss)});
   }
-  return "Training\n" + aligned(rows);
+  return "Training\n" + aligned_table(rows);
 }
 
 std::string models_text(const Report& report) {
@@ -62,7 +36,7 @@ std::string models_text(const Report& report) {
   }
   if (report.gzip_bits_per_byte)
     rows.push_back({"gzip -9", "", "", formatted("%.3f", *report.gzip_bits_per_byte)});
-  return "Held-out text\n" + aligned(rows);
+  return "Held-out text\n" + aligned_table(rows);
 }
 
 std::string layers_text(const Report& report) {
@@ -76,13 +50,13 @@ std::string layers_text(const Report& report) {
                     layer.kept ? "kept" : ""});
     if (layer.kept) kept += (kept.empty() ? "" : ", ") + str(i);
   }
-  return "Layers\n" + aligned(rows) +
+  return "Layers\n" + aligned_table(rows) +
          "  kept as softmax attention: " + (kept.empty() ? "none" : kept) + "\n";
 }
 
 }  // namespace
 
-std::string to_text_table(const Report& report) {
+std::string to_text_table(const Report& report, std::size_t most_trials) {
   std::string text;
   const auto add = [&](const std::string& section) {
     text += (text.empty() ? "" : "\n") + section;
@@ -92,6 +66,7 @@ std::string to_text_table(const Report& report) {
   if (!report.stages.empty()) add(stages_text(report));
   if (!report.layers.empty()) add(layers_text(report));
   if (!report.models.empty()) add(models_text(report));
+  if (report.trials) add(trials_text(*report.trials, most_trials));
   return text;
 }
 

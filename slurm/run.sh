@@ -36,8 +36,11 @@ for ((waits = 0; waits < 100 && code == interrupted; ++waits)); do
   wait "$pid" || code=$?
 done
 
+# The number of an array's last task stands for the whole array.
+job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
+job=${job:-$SLURM_JOB_ID}
 if $warned && [[ $code -eq 0 ]]; then
-  echo "run.sh: time is up; job ${SLURM_JOB_ID} is queued again and goes on from its checkpoint"
-  scontrol requeue "$SLURM_JOB_ID"
+  echo "run.sh: time is up; job $job is queued again and goes on from its checkpoint"
+  scontrol requeue "$job"
 fi
 exit "$code"

@@ -19,7 +19,7 @@ void check_keep(std::int64_t layers, int keep) {
 
 }  // namespace
 
-std::vector<double> importance(std::span<const LayerScore> layers) {
+std::vector<double> recall_drop(std::span<const LayerScore> layers) {
   HALO_REQUIRE_INPUT(!layers.empty(), "layer selection: there are no scores");
   for (std::size_t i = 0; i < layers.size(); ++i) {
     HALO_REQUIRE_INPUT(std::isfinite(layers[i].recall) && std::isfinite(layers[i].csr),
@@ -27,15 +27,19 @@ std::vector<double> importance(std::span<const LayerScore> layers) {
                            " and csr ", layers[i].csr, ": scores must be finite"));
   }
   const auto [least, most] = std::ranges::minmax(layers, {}, &LayerScore::recall);
-  const double max_csr = std::ranges::max(layers, {}, &LayerScore::csr).csr;
   HALO_REQUIRE_INPUT(least.recall < most.recall,
                      str("layer selection: all ", layers.size(), " layers have recall ",
                          most.recall, ", so the tasks do not tell them apart"));
   std::vector<double> result;
-  for (const LayerScore& layer : layers) {
-    const double ratio = (most.recall - layer.recall) / (max_csr - layer.csr + kTinyCsr);
-    result.push_back(std::min(ratio, kMaxImportance));
-  }
+  for (const LayerScore& layer : layers) result.push_back(most.recall - layer.recall);
+  return result;
+}
+
+std::vector<double> importance(std::span<const LayerScore> layers) {
+  std::vector<double> result = recall_drop(layers);
+  const double max_csr = std::ranges::max(layers, {}, &LayerScore::csr).csr;
+  for (std::size_t i = 0; i < layers.size(); ++i)
+    result[i] = std::min(result[i] / (max_csr - layers[i].csr + kTinyCsr), kMaxImportance);
   return result;
 }
 
@@ -54,6 +58,13 @@ std::vector<int> uniform_layers(int layers, int keep) {
   check_keep(layers, keep);
   std::vector<int> kept;
   for (std::int64_t i = 1; i <= keep; ++i) kept.push_back(static_cast<int>(i * layers / keep - 1));
+  return kept;
+}
+
+std::vector<int> first_layers(int layers, int keep) {
+  check_keep(layers, keep);
+  std::vector<int> kept(static_cast<std::size_t>(keep));
+  std::iota(kept.begin(), kept.end(), 0);
   return kept;
 }
 

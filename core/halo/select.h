@@ -23,9 +23,15 @@ struct LayerScore {
 /// Throws InputError unless 0 <= keep <= layers.
 [[nodiscard]] std::vector<int> select_layers(std::span<const double> importance, int keep);
 
+/// The recall lost with each layer, max_j R_j - R_i: importance without its divisor. Throws like importance.
+[[nodiscard]] std::vector<double> recall_drop(std::span<const LayerScore> layers);
+
 /// `keep` layers at even distances, the last layer among them: what selection is compared with. Throws like
 /// select_layers.
 [[nodiscard]] std::vector<int> uniform_layers(int layers, int keep);
+
+/// The first `keep` layers. Throws like select_layers.
+[[nodiscard]] std::vector<int> first_layers(int layers, int keep);
 
 /// A quarter of the layers, as published: floor(layers / 4), at least 1.
 [[nodiscard]] int default_keep(int layers);

@@ -5,8 +5,10 @@
 #include "core/base/file.h"
 #include "launch/commands/commands.h"
 #include "launch/config.h"
+#include "launch/jobs/dry_run.h"
 #include "launch/plan/layout_plan.h"
 #include "launch/plan/measure_machine.h"
+#include "launch/sweep/expand_sweep.h"
 
 namespace halo::launch {
 namespace {
@@ -35,12 +37,13 @@ void run(const Options& options) {
   HALO_REQUIRE_INPUT(!options.config.empty(), "give --config FILE, or --measure FILE");
   Config config = read_config(options.config);
   for (const std::string& assignment : options.overrides) apply_override(config, assignment);
-  config = resolve(config, options.config);
+  config = resolve_run(config, options.config);
   const proto::Machine machine = read_machine(options.machine);
   bool found = false;
   for (const int i : job_order(config)) {
     const proto::Job& job = config.job(i);
     if (!job.has_train() || (!options.job.empty() && job.name() != options.job)) continue;
+    if (options.job.empty() && !is_first_of_its_trials(config, i)) continue;
     found = true;
     const std::vector<LayoutPlan> plans =
         plan_layouts(config, job, options.ranks, machine, static_cast<std::size_t>(options.most));

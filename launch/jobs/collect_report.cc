@@ -10,6 +10,8 @@
 #include "core/base/json.h"
 #include "core/base/text.h"
 #include "core/halo/select.h"
+#include "launch/config_check.h"
+#include "launch/jobs/collect_trials.h"
 #include "launch/jobs/evaluation.h"
 #include "launch/jobs/job_folder.h"
 #include "launch/jobs/job_summary.h"
@@ -158,12 +160,25 @@ void add_idle_share(Report& report, const fs::path& output) {
 Report collect_report(const Config& config, int ranks) {
   Report report;
   const ModelNames names(config);
+  if (config.trial_size() > 0) report.trials = collect_trials(config);
+  double seconds = 0.0;
+  std::int64_t tokens = 0;
+  const auto is_of_some_trials = [&](const std::string& job) {
+    return job.find('@') != std::string::npos &&
+           (report.trials->rows.empty() || job != report.trials->rows.front().job);
+  };
   for (const int i : job_order(config)) {
     const proto::Job& job = config.job(i);
     const JobFolder folder(config.output(), job.name());
-    if (job.has_train() && fs::exists(folder.metrics()))
-      report.stages.push_back(stage_report(job, folder));
-    const bool scored = job.has_select() && job.select().strategy() != proto::UNIFORM;
+    const bool shown = config.trial_size() == 0 || !is_of_some_trials(job.name());
+    if (job.has_train() && fs::exists(folder.metrics())) {
+      StageReport stage = stage_report(job, folder);
+      seconds += stage.seconds;
+      tokens += stage.tokens;
+      if (shown) report.stages.push_back(std::move(stage));
+    }
+    if (!shown) continue;  // the trials' table says it
+    const bool scored = job.has_select() && is_measured(job.select().strategy());
     if (scored && fs::exists(folder.result())) {
       report.layers = layer_reports(folder, "job:" + job.name());
       add_sweep_cost(report, folder);
@@ -175,12 +190,6 @@ Report collect_report(const Config& config, int ranks) {
     }
   }
   if (report.title.empty()) report.title = "halo run " + config.output();
-  double seconds = 0.0;
-  std::int64_t tokens = 0;
-  for (const StageReport& stage : report.stages) {
-    seconds += stage.seconds;
-    tokens += stage.tokens;
-  }
   if (ranks > 0) report.facts.emplace_back("ranks", std::to_string(ranks));
   report.facts.emplace_back("tokens trained on", human_count(static_cast<double>(tokens)));
   report.facts.emplace_back("time in steps", human_seconds(seconds));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iomanip>
+#include <map>
 #include <sstream>
 
 #include "core/base/text.h"
@@ -10,6 +11,7 @@
 #include "launch/jobs/architectures.h"
 #include "launch/jobs/job_queue.h"
 #include "launch/plan/layout_plan.h"
+#include "launch/text_table.h"
 
 namespace halo::launch {
 namespace {
@@ -54,10 +56,15 @@ Estimate estimate(const Config& config, const proto::Job& job, int ranks) {
   return e;
 }
 
+/// The name that a job has in the config that the sweep stands in.
+std::string name_in_config(const proto::Job& job) {
+  return job.name().substr(0, job.name().find('@'));
+}
+
 void write_row(std::ostream& out, const proto::Job& job, const Estimate& e) {
   const proto::Train& train = job.train();
   const double tokens = double(train.batch().sequences()) * double(train.data().sequence_length());
-  out << std::left << std::setw(14) << job.name() << std::right << std::setw(10)
+  out << std::left << std::setw(14) << name_in_config(job) << std::right << std::setw(10)
       << human_count(e.parameters) << std::setw(12) << human_bytes(e.memory()) << std::setw(12)
       << human_bytes(e.weights + e.teacher) << std::setw(12)
       << human_bytes(e.gradients + e.optimizer) << std::setw(13) << human_bytes(e.activations)
@@ -69,9 +76,41 @@ void write_row(std::ostream& out, const proto::Job& job, const Estimate& e) {
 
 }  // namespace
 
+bool is_first_of_its_trials(const Config& config, int job) {
+  if (config.trial_size() == 0) return true;
+  for (int i = 0; i < job; ++i)
+    if (name_in_config(config.job(i)) == name_in_config(config.job(job))) return false;
+  return true;
+}
+
+std::string sweep_text(const Config& config) {
+  if (config.trial_size() == 0) return "";
+  std::vector<std::vector<std::string>> rows{{"trial"}};
+  for (const proto::Parameter& parameter : config.sweep().parameter())
+    rows.front().push_back(parameter.path());
+  rows.front().emplace_back("job");
+  for (const proto::Trial& trial : config.trial()) {
+    std::vector<std::string>& row = rows.emplace_back();
+    row.push_back(str(trial.number()));
+    row.insert(row.end(), trial.value().begin(), trial.value().end());
+    row.push_back(trial.job());
+  }
+  std::string text = str(config.trial_size(), " trials, by ", config.sweep().objective(), ":\n") +
+                     aligned_table(rows);
+  std::map<std::string, int> variants;
+  for (const proto::Job& job : config.job()) ++variants[name_in_config(job)];
+  text += "Jobs:";
+  for (int i = 0; i < config.job_size(); ++i)
+    if (is_first_of_its_trials(config, i))
+      text += str(' ', variants.at(name_in_config(config.job(i))), " of ",
+                  name_in_config(config.job(i)), ',');
+  text.back() = '\n';
+  return text;
+}
+
 std::string dry_run(const Config& config, int ranks) {
   std::ostringstream out;
-  out << "On " << ranks << (ranks == 1 ? " rank" : " ranks")
+  out << sweep_text(config) << "On " << ranks << (ranks == 1 ? " rank" : " ranks")
       << ", memory of the fullest, on its host for checkpoints, FLOPs of all:\n"
       << std::left << std::setw(14) << "job" << std::right << std::setw(10) << "trained"
       << std::setw(12) << "memory" << std::setw(12) << "weights" << std::setw(12) << "optimizer"
@@ -80,6 +119,7 @@ std::string dry_run(const Config& config, int ranks) {
       << std::setw(12) << "FLOP" << '\n';
   for (const int i : job_order(config)) {
     const proto::Job& job = config.job(i);
+    if (!is_first_of_its_trials(config, i)) continue;
     if (!job.has_train()) {
       out << std::left << std::setw(14) << job.name() << "  no training\n";
       continue;

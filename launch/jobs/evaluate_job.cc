@@ -32,9 +32,20 @@ std::vector<int> replaced_layers(const JobContext& context, int layers) {
   return replaced;
 }
 
+/// HyPE's scaling is chosen after training: the job may try another than the model's.
+ModelSource open_scaled(const JobContext& context, const std::string& reference) {
+  ModelSource source = open_model(reference, context.config.output());
+  const std::string& scaling = context.job.evaluate().attn_logits_scaling();
+  if (scaling.empty()) return source;
+  HALO_REQUIRE_INPUT(!source.mixers_only && source.config.is_hypenet(),
+                     str(reference, " is no whole HypeNet: attn_logits_scaling is HypeNet's"));
+  source.config.attn_logits_scaling = model::parse_logits_scaling(scaling);
+  return source;
+}
+
 EvaluatedModel load(const JobContext& context, const std::string& reference) {
   const std::filesystem::path output = context.config.output();
-  const ModelSource source = open_model(reference, output);
+  const ModelSource source = open_scaled(context, reference);
   if (!source.mixers_only) return load_whole(source, context.dtype(), context.stream);
   const proto::Job* align = find_job(context.config, referenced_job(reference));
   HALO_REQUIRE_INPUT(

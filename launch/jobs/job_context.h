@@ -24,6 +24,7 @@ struct JobContext {
   /// should not wait for this rank.
   std::function<bool()> stop_requested;
   int ranks_of_run = 1;
+  std::int64_t until = 0;  // a training job is to pause after so many steps; 0: to its end
   MatmulTables* matmul_tables = nullptr;  // saved with each checkpoint
   std::optional<method::SweepShard> shard =
       std::nullopt;  // of a select job, that alone is to be done
@@ -34,7 +35,7 @@ struct JobContext {
   [[nodiscard]] JobFolder folder_of(const std::string& name) const {
     return {config.output(), name};
   }
-  [[nodiscard]] std::uint64_t seed() const { return static_cast<std::uint64_t>(config.seed()); }
+  [[nodiscard]] std::uint64_t seed() const { return static_cast<std::uint64_t>(job.seed()); }
   [[nodiscard]] DType dtype() const;
 
   /// Makes the job's folder and stores the job's config in it, which later runs are compared with: on rank 0, once the

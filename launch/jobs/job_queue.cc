@@ -94,18 +94,8 @@ int ranks_of_job(const proto::Job& job, int ranks, bool hosts_lost) {
   return together > 0 ? together : ranks;
 }
 
-std::vector<std::string> models_read(const proto::Job& job) {
-  std::vector<std::string> models{job.train().teacher(), job.train().student(), job.train().model(),
-                                  job.export_().from()};
-  models.insert(models.end(), job.evaluate().models().begin(), job.evaluate().models().end());
-  std::erase(models, std::string());
-  return models;
-}
-
-void enqueue_jobs(const Config& config, const std::vector<int>& order,
-                  const std::set<std::string>& ended, const std::map<std::string, ShardPlan>& plans,
-                  const JobTable& table, const std::function<void(proto::SchedulerEvent)>& record,
-                  bool hosts_lost) {
+void enqueue_jobs(const Config& config, const std::vector<int>& order, const KnownJobs& known,
+                  const JobTable& table, const std::function<void(proto::SchedulerEvent)>& record) {
   std::set<std::string> names;
   const auto enqueue = [&](const proto::JobAdded& job) {
     names.insert(job.name());
@@ -114,37 +104,41 @@ void enqueue_jobs(const Config& config, const std::vector<int>& order,
     *event.mutable_added() = job;
     record(event);
   };
+  const auto withdraw = [&](const std::string& name, const std::string& reason, bool fails) {
+    if (table.job(name).state != JobState::kWaiting) return;  // or it needed one that is gone
+    proto::SchedulerEvent event;
+    event.mutable_withdrawn()->set_name(name);
+    if (!reason.empty()) event.mutable_withdrawn()->set_reason(reason);
+    event.mutable_withdrawn()->set_fails(fails);
+    record(event);
+  };
   for (std::size_t i = 0; i < order.size(); ++i) {
     const proto::Job& job = config.job(order[i]);
-    const bool has_ended = ended.contains(job.name());
+    const bool has_ended = known.ended.contains(job.name());
     const int asked = ranks_together(job);
     const int ranks = asked == 0 || has_ended || job.has_select()
                           ? asked
-                          : ranks_of_job(job, table.ranks(), hosts_lost);
+                          : ranks_of_job(job, table.ranks(), known.hosts_lost);
     const bool fits = asked == 0 || ranks > 0;
     proto::JobAdded now =
         added(config, job, fits ? ranks : table.ranks(), std::span(order).first(i));
-    if (const auto plan = plans.find(job.name()); plan != plans.end())
+    if (const auto plan = known.shards.find(job.name()); plan != known.shards.end())
       for (const proto::JobAdded& shard : added_shards(job, plan->second, now)) enqueue(shard);
     now.set_is_done(has_ended);
+    if (const auto rung = known.rungs.find(job.name()); rung != known.rungs.end()) {
+      now.set_until(rung->second.until);
+      now.set_is_done(rung->second.is_done);
+    }
     enqueue(now);
-    if (fits || table.job(job.name()).state != JobState::kWaiting) continue;
-    proto::SchedulerEvent event;
-    event.mutable_withdrawn()->set_name(job.name());
-    event.mutable_withdrawn()->set_reason(too_few_ranks(job, table.ranks()));
-    record(event);
+    if (!fits) withdraw(job.name(), too_few_ranks(job, table.ranks()), /*fails=*/true);
   }
   // After those that may need them no more.
-  std::vector<std::string> gone;
+  std::map<std::string, std::string> gone;  // and why; empty: the config has it no more
   for (const JobStatus* status : table.jobs())
-    if (status->state == JobState::kWaiting && !names.contains(status->job.name()))
-      gone.push_back(status->job.name());
-  for (const std::string& name : gone) {
-    if (table.job(name).state != JobState::kWaiting) continue;  // it needed one that is gone
-    proto::SchedulerEvent event;
-    event.mutable_withdrawn()->set_name(name);
-    record(event);
-  }
+    if (!names.contains(status->job.name())) gone[status->job.name()];
+  for (const auto& [name, rung] : known.rungs)
+    if (!rung.failed.empty()) gone[name] = rung.failed;
+  for (const auto& [name, reason] : gone) withdraw(name, reason, /*fails=*/false);
 }
 
 }  // namespace halo::launch

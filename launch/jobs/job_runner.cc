@@ -58,23 +58,26 @@ JobRunner::JobRunner(const Config& config, comm::Communicator& world, comm::Comm
       world_(world),
       ranks_(ranks),
       stream_(stream),
-      matmul_tables_(config.output(), world.rank(), stream) {}
+      matmul_tables_(config.output(), world.rank(), stream) {
+  for (int i = 0; i < config.job_size(); ++i) places_[config.job(i).name()] = i;
+}
 
 int JobRunner::index_of(const std::string& job) const {
-  for (int i = 0; i < config_.job_size(); ++i)
-    if (config_.job(i).name() == job) return i;
-  throw Error(str("there is no job ", job));
+  const auto found = places_.find(job);
+  HALO_REQUIRE(found != places_.end(), str("there is no job ", job));
+  return found->second;
 }
 
 proto::JobReport::Outcome JobRunner::run_on(comm::Communicator& ranks, const ScheduledName& name,
+                                            std::int64_t until,
                                             const std::function<bool()>& stop_requested) {
   const int job = index_of(name.job);
   const proto::Job& spec = config_.job(job);
   pass_point({"job", -1, spec.name()});
   const parallel::DeviceMesh mesh(ranks, layout_of_job(spec, ranks.size()));
-  const JobContext context{config_,   spec,           job,           mesh,
-                           stream_,   stop_requested, world_.size(), &matmul_tables_,
-                           name.shard};
+  const JobContext context{config_,         spec,           job,           mesh,
+                           stream_,         stop_requested, world_.size(), until,
+                           &matmul_tables_, name.shard};
   const bool stopped = context.stop_agreed() || run_job(context) == JobOutcome::kStopped;
   matmul_tables_.save();
   if (stopped) {
@@ -94,7 +97,7 @@ proto::JobReport JobRunner::run(const proto::JobOrder& order,
   const std::vector<int> members(order.rank().begin(), order.rank().end());
   const std::unique_ptr<comm::Communicator> ranks = ranks_.group(members, "job");
   try {
-    report.set_outcome(run_on(*ranks, name, stop_requested));
+    report.set_outcome(run_on(*ranks, name, order.until(), stop_requested));
   } catch (const comm::PeerFailed& failure) {
     report.set_outcome(proto::JobReport::PEER_FAILED);
     report.set_reason(failure.what());

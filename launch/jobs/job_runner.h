@@ -35,11 +35,12 @@ class JobRunner {
  private:
   [[nodiscard]] int index_of(const std::string& job) const;
   proto::JobReport::Outcome run_on(comm::Communicator& ranks, const ScheduledName& name,
-                                   const std::function<bool()>& stop_requested);
+                                   std::int64_t until, const std::function<bool()>& stop_requested);
 
   void note_failure(const proto::JobReport& report) const;
 
   const Config& config_;
+  std::map<std::string, int> places_;  // of jobs in the config, by name
   comm::Communicator& world_;
   comm::Communicator& ranks_;
   Stream& stream_;

@@ -5,6 +5,8 @@
 
 #include "launch/config.h"
 #include "launch/jobs/job_folder.h"
+#include "launch/metrics.h"
+#include "launch/sweep/halving.h"
 
 namespace halo::launch {
 
@@ -18,6 +20,9 @@ struct JobSummary {
   double loss = 0.0;            // mean over the last tenth of its steps, NaN when all were skipped
   std::int64_t skipped = 0;     // of its steps
 };
+/// What a training job had come to after `end` steps.
+[[nodiscard]] Pause pause_of(std::vector<StepMetrics> steps, std::int64_t end);
+
 /// Writes summary.json of a job that has ended; peak_bytes: the allocator's, of each rank; empty
 /// when it is not known.
 void write_job_summary(const JobFolder& folder, std::int64_t parameters,

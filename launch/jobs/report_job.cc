@@ -12,6 +12,10 @@ JobOutcome run_report_job(const JobContext& context) {
   const std::filesystem::path page = std::filesystem::path(context.config.output()) / "report.html";
   context.begin_folder();
   write_file_atomically(page, to_html(report));
+  if (report.trials) {
+    write_file_atomically(page.parent_path() / "trials.csv", trials_csv(*report.trials));
+    write_file_atomically(page.parent_path() / "trials.json", trials_json(*report.trials));
+  }
   std::cout << '\n'
             << to_text_table(report) << "\nThe same with plots: " << page.string() << std::endl;
   return JobOutcome::kDone;

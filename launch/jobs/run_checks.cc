@@ -12,10 +12,12 @@
 #include "core/base/cuda_device.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/text.h"
 #include "core/halo/select.h"
 #include "core/infer/tasks.h"
 #include "data/token_file.h"
 #include "data/token_file_check.h"
+#include "launch/config_check.h"
 #include "launch/jobs/architectures.h"
 #include "launch/jobs/batches.h"
 #include "launch/jobs/job_folder.h"
@@ -23,6 +25,8 @@
 #include "launch/jobs/job_summary.h"
 #include "launch/jobs/model_parts.h"
 #include "launch/jobs/model_reference.h"
+#include "launch/sweep/expand_sweep.h"
+#include "launch/sweep/objective.h"
 
 namespace halo::launch {
 namespace {
@@ -84,13 +88,30 @@ void require_tasks(const proto::Job& job) {
     std::ignore = infer::read_tasks({tasks.begin(), tasks.end()}, job.evaluate().max_examples());
   }
   const proto::Select& select = job.select();
-  if (select.tasks_size() == 0 || select.strategy() == proto::UNIFORM) return;
+  if (select.tasks_size() == 0 || !is_measured(select.strategy())) return;
   const auto tasks =
       infer::read_tasks({select.tasks().begin(), select.tasks().end()}, select.max_examples());
   const auto recall = std::ranges::count_if(tasks, infer::measures_recall);
   HALO_REQUIRE_INPUT(recall > 0 && recall < std::ssize(tasks),
                      str("select.tasks: layer selection needs recall and choice tasks: there are ",
                          recall, " and ", std::ssize(tasks) - recall));
+}
+
+/// The task that trials are ranked by is one of those that the job does.
+void require_objective(const Config& config, const proto::Job& job) {
+  const std::string task = objective_task(config.sweep());
+  const bool has_it = std::ranges::any_of(
+      config.trial(), [&](const proto::Trial& trial) { return trial.job() == job.name(); });
+  if (task.empty() || !has_it) return;
+  const auto& tasks = job.evaluate().tasks();
+  std::vector<std::string> names;
+  for (const infer::Task& known : infer::read_tasks({tasks.begin(), tasks.end()}, 1))
+    names.push_back(known.name);
+  if (std::ranges::find(names, task) != names.end()) return;
+  const std::string nearest = nearest_name(task, names);
+  throw InputError(str("sweep.objective is task:", task,
+                       ": no file of evaluate.tasks has this task",
+                       nearest.empty() ? "" : str("; did you mean \"", nearest, "\"?")));
 }
 
 /// The evaluation's token files hold as many sequences as are asked for.
@@ -104,13 +125,15 @@ void require_held_out(const proto::Evaluate& evaluate) {
 }
 
 /// What each job complains of begins with its name.
-void named(const proto::Job& job, const std::function<void()>& check) {
+void named(const Config& config, const proto::Job& job, const std::function<void()>& check) {
   try {
     check();
   } catch (const InputError& error) {
     const std::string text = error.what();
     const bool says_job = text.find(str("job ", job.name())) != std::string::npos;
-    throw InputError(says_job ? text : str("job ", job.name(), ": ", text));
+    const std::string trial = trial_of_job(config, job.name());
+    throw InputError(str(says_job ? "" : str("job ", job.name(), ": "), text,
+                         trial.empty() ? "" : ", in " + trial));
   }
 }
 
@@ -152,7 +175,7 @@ void require_selection(const Config& config, const proto::Select& select) {
   int layers = 0;
   if (!select.mixers().empty())
     layers = Architectures(config).of(select.mixers()).num_hidden_layers;
-  if (!select.scores().empty()) {
+  if (!select.scores().empty() && referenced_job(select.scores()).empty()) {
     const method::Sweep sweep = method::parse_sweep(read_file(select.scores()), select.scores());
     const int scored = static_cast<int>(sweep.layers.size());
     HALO_REQUIRE_INPUT(layers == 0 || layers == scored,
@@ -200,21 +223,22 @@ void require_inputs(const Config& config, const proto::Job& job) {
   inputs.model(train.student());
   inputs.architecture(train.model());
   inputs.files(job.select().tasks());
-  inputs.file(job.select().scores());
+  if (referenced_job(job.select().scores()).empty()) inputs.file(job.select().scores());
   inputs.files(job.evaluate().tokens());
   inputs.files(job.evaluate().tasks());
   for (const std::string& model : job.evaluate().models()) inputs.model(model);
   inputs.model(job.export_().from());
   inputs.file(job.report().gzip_text());
-  named(job, [&] {
+  named(config, job, [&] {
     require_own_export(config, job);
     require_tasks(job);
+    if (job.has_evaluate()) require_objective(config, job);
     require_held_out(job.evaluate());
   });
 }
 
 void require_architecture(const Config& config, const proto::Job& job) {
-  named(job, [&] {
+  named(config, job, [&] {
     if (job.has_train()) {
       const Architectures architectures(config);
       const model::ModelConfig student = architectures.student(job.train());

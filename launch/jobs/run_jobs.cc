@@ -17,6 +17,7 @@
 #include "launch/jobs/run_record.h"
 #include "launch/monitor/status_board.h"
 #include "launch/scheduler/crew.h"
+#include "launch/sweep/expand_sweep.h"
 
 namespace halo::launch {
 namespace {
@@ -41,29 +42,44 @@ std::int32_t agreed(std::int32_t value, comm::Communicator& world) {
   return value;
 }
 
+/// The jobs that have ended.
+std::set<std::string> agreed_ended(const Config& config, const std::vector<int>& order,
+                                   comm::Communicator& world) {
+  std::vector<std::int32_t> flags(order.size());
+  if (world.rank() == 0)
+    for (std::size_t i = 0; i < order.size(); ++i)
+      flags[i] = has_ended(config, config.job(order[i])) ? 1 : 0;
+  world.broadcast(view(flags.data(), {std::ssize(flags)}), 0).wait();
+  std::set<std::string> ended;
+  for (std::size_t i = 0; i < order.size(); ++i)
+    if (flags[i] != 0) ended.insert(config.job(order[i]).name());
+  return ended;
+}
+
 /// All that can be known before the first job begins. Rank 0 looks at the files, whose checks may take long. Returns the
 /// jobs that have ended.
 std::set<std::string> require_sound(const Config& config, const std::vector<int>& order,
                                     bool hosts_lost, comm::Communicator& world) {
   require_outputs_apart(config, order);
-  std::set<std::string> ended;
   for (const int i : order) {
-    const proto::Job& job = config.job(i);
-    require_this_build(config, job);
+    require_this_build(config, config.job(i));
     refuse_changes(config, i);
-    if (agreed(has_ended(config, job) ? 1 : 0, world) != 0) {
-      ended.insert(job.name());
-      continue;
-    }
-    const int ranks = ranks_of_job(job, world.size(), hosts_lost);
-    LOG_IF(WARNING, world.rank() == 0 && ranks > 0 && ranks < job.ranks())
-        << "job " << job.name() << ": hosts are gone: it goes on on " << ranks << " of its "
-        << job.ranks() << " ranks";
-    if (ranks > 0) std::ignore = layout_of_job(job, ranks);
-    if (world.rank() == 0) require_inputs(config, job);
-    world.barrier().wait();
-    require_architecture(config, job);
   }
+  std::set<std::string> ended = agreed_ended(config, order, world);
+  std::vector<const proto::Job*> to_do;
+  for (const int i : order)
+    if (!ended.contains(config.job(i).name())) to_do.push_back(&config.job(i));
+  for (const proto::Job* job : to_do) {
+    const int ranks = ranks_of_job(*job, world.size(), hosts_lost);
+    LOG_IF(WARNING, world.rank() == 0 && ranks > 0 && ranks < job->ranks())
+        << "job " << job->name() << ": hosts are gone: it goes on on " << ranks << " of its "
+        << job->ranks() << " ranks";
+    if (ranks > 0) std::ignore = layout_of_job(*job, ranks);
+  }
+  if (world.rank() == 0)
+    for (const proto::Job* job : to_do) require_inputs(config, *job);
+  world.barrier().wait();
+  for (const proto::Job* job : to_do) require_architecture(config, *job);
   return ended;
 }
 
@@ -140,7 +156,8 @@ RunOutcome run_jobs(const Config& config, comm::Communicator& world, const std::
   auto outcome = RunOutcome::kDone;
   if (world.rank() == 0) {
     RunRecord record(config, world.size(), listeners);
-    record.enqueue(order, ended, plan_shards(config, ended, world.size()), started_again);
+    KnownJobs known{ended, plan_shards(config, ended, world.size()), {}, started_again};
+    record.enqueue(order, std::move(known));
     options.on_event = [&](const proto::SchedulerEvent& event) { record.tell(event); };
     run_first(*control, record.table(), record.journal(), options);
     outcome = record.finish();

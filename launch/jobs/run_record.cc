@@ -6,9 +6,9 @@
 #include "core/base/clock.h"
 #include "core/base/text.h"
 #include "launch/jobs/job_context.h"
-#include "launch/jobs/job_queue.h"
 #include "launch/monitor/status_board.h"
 #include "launch/program.h"
+#include "launch/sweep/expand_sweep.h"
 
 namespace halo::launch {
 namespace {
@@ -23,6 +23,7 @@ RunRecord::RunRecord(const Config& config, int ranks, const RunListeners& listen
     : config_(config),
       path_(fs::path(config.output()) / "journal"),
       journal_(path_),
+      halving_(config),
       listeners_(listeners) {
   for (const auto& event : journal_.events()) table_.apply(event);
   proto::SchedulerEvent event;
@@ -31,19 +32,17 @@ RunRecord::RunRecord(const Config& config, int ranks, const RunListeners& listen
   record(event);
 }
 
-void RunRecord::enqueue(const std::vector<int>& order, const std::set<std::string>& ended,
-                        const std::map<std::string, ShardPlan>& plans, bool hosts_lost) {
-  plans_ = plans;
-  enqueue_jobs(
-      config_, order, ended, plans, table_,
-      [this](const proto::SchedulerEvent& event) {
-        record(event);
-        if (!event.withdrawn().has_reason()) return;
-        tell_failure(table_.job(event.withdrawn().name()));
-        if (listeners_.on_failure) listeners_.on_failure(event.withdrawn().reason(), false);
-      },
-      hosts_lost);
-  for (const auto& [job, plan] : plans)
+void RunRecord::enqueue(const std::vector<int>& order, KnownJobs known) {
+  plans_ = known.shards;
+  known.rungs = halving_.states(known.ended);
+  enqueue_jobs(config_, order, known, table_, [this](const proto::SchedulerEvent& event) {
+    record(event);
+    if (!event.withdrawn().fails()) return;
+    tell_failure(table_.job(event.withdrawn().name()));
+    if (listeners_.on_failure) listeners_.on_failure(event.withdrawn().reason(), false);
+  });
+  decide_rungs();
+  for (const auto& [job, plan] : plans_)
     if (!plan.done.empty())
       std::cout << "job " << job << " goes on: " << plan.done.size() << " of " << plan.count
                 << " shards are done\n";
@@ -60,6 +59,14 @@ void RunRecord::tell(const proto::SchedulerEvent& event) {
     tell_failure(status);
   else if (is_part(status))
     note_shard_done(status.job.part_of());
+  decide_rungs();
+}
+
+void RunRecord::decide_rungs() {
+  while (const auto events = halving_.decide(table_)) {
+    for (const auto& event : *events) record(event);
+    show();
+  }
 }
 
 /// Of shards that fail for one reason, once.
@@ -70,6 +77,8 @@ void RunRecord::tell_failure(const JobStatus& status) {
   const std::string job = "job " + name;
   std::string text = status.reason;
   if (text.find(job) == std::string::npos) text = job + ": " + text;
+  if (const std::string trial = trial_of_job(config_, name); !trial.empty())
+    text += ", in " + trial;
   if (again)
     text += str(" (", is_part(status) ? "this shard" : "it", " is tried again, after try ",
                 status.attempts, " of ", status.job.retries() + 1, ")");
@@ -95,7 +104,7 @@ RunOutcome RunRecord::finish() {
       failed = true;
       all_bad_input = all_bad_input && status->is_bad_input;
     }
-    if (status->state == JobState::kSkipped && find(name) >= 0)
+    if (status->state == JobState::kSkipped && find(name) >= 0 && !halving_.has_dropped(name))
       std::cout << "job " << name << " was not begun: it " << status->reason << '\n';
   }
   tell_stopped();
@@ -169,10 +178,6 @@ std::map<std::string, RunRecord::Shards> RunRecord::shards() const {
   return found;
 }
 
-int RunRecord::find(const std::string& name) const {
-  for (int i = 0; i < config_.job_size(); ++i)
-    if (config_.job(i).name() == name) return i;
-  return -1;
-}
+int RunRecord::find(const std::string& name) const { return find_job(config_, name); }
 
 }  // namespace halo::launch

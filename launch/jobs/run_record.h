@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "launch/config.h"
+#include "launch/jobs/job_queue.h"
+#include "launch/jobs/run_halving.h"
 #include "launch/jobs/run_jobs.h"
 #include "launch/jobs/sweep_shards.h"
 #include "launch/scheduler/job_table.h"
@@ -20,9 +22,8 @@ class RunRecord {
   /// The listeners, which must outlive it, are told of the jobs' states.
   RunRecord(const Config& config, int ranks, const RunListeners& listeners);
 
-  /// Tells the scheduler of the config's jobs, some of which may have too few ranks when hosts were lost.
-  void enqueue(const std::vector<int>& order, const std::set<std::string>& ended,
-               const std::map<std::string, ShardPlan>& plans, bool hosts_lost);
+  /// Tells the scheduler of the config's jobs; which rung those of a sweep are at it knows itself.
+  void enqueue(const std::vector<int>& order, KnownJobs known);
 
   [[nodiscard]] JobTable& table() { return table_; }
   [[nodiscard]] Journal& journal() { return journal_; }
@@ -42,6 +43,7 @@ class RunRecord {
   void record(proto::SchedulerEvent event);
   void show();  // on the monitor's page
   void tell_failure(const JobStatus& status);
+  void decide_rungs();  // adds the jobs that go on to their next one
   void note_shard_done(const std::string& whole);
   void tell_idle_share() const;
   void tell_stopped() const;
@@ -52,6 +54,7 @@ class RunRecord {
   std::filesystem::path path_;
   Journal journal_;
   JobTable table_;
+  RunHalving halving_;
   const RunListeners& listeners_;
   std::map<std::string, ShardPlan> plans_;
   std::map<std::string, std::pair<JobState, int>> shown_;  // state and ranks

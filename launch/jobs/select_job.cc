@@ -6,6 +6,7 @@
 #include "core/base/progress_point.h"
 #include "core/halo/layer_sweep.h"
 #include "core/halo/transfer.h"
+#include "launch/config_check.h"
 #include "launch/jobs/job_context.h"
 #include "launch/jobs/model_reference.h"
 #include "launch/jobs/sweep_shards.h"
@@ -79,11 +80,18 @@ int keep_of(const proto::Select& select, int said_by_scores, int layers) {
   return said_by_scores > 0 ? said_by_scores : method::default_keep(layers);
 }
 
-method::Sweep read_scores(const proto::Select& select) {
-  return method::parse_sweep(read_file(select.scores()), select.scores());
+/// Of a file, or of a select job that measured.
+method::Sweep read_scores(const JobContext& context) {
+  const std::string& scores = context.job.select().scores();
+  const std::string_view job = referenced_job(scores);
+  const std::string path =
+      job.empty() ? scores : context.folder_of(std::string(job)).result().string();
+  method::Sweep sweep = method::parse_sweep(read_file(path), path);
+  if (!job.empty()) sweep.keep = 0;  // how many is for this job to say
+  return sweep;
 }
 
-nlohmann::json by_importance(const JobContext& context) {
+nlohmann::json by_scores(const JobContext& context) {
   const proto::Select& select = context.job.select();
   method::Sweep sweep;
   nlohmann::json passes;
@@ -94,29 +102,34 @@ nlohmann::json by_importance(const JobContext& context) {
     sweep.layers = swept.sweep.scores(sum).layers;
     passes = passes_to_json(sum.passes);
   } else {
-    sweep = read_scores(select);
+    sweep = read_scores(context);
   }
   sweep.keep = keep_of(select, sweep.keep, static_cast<int>(sweep.layers.size()));
+  const bool by_recall = select.strategy() == proto::RECALL;
   nlohmann::json result = nlohmann::json::parse(method::sweep_to_json(sweep));
-  result["selected"] = result.at("expected_keep");
+  result["selected"] = by_recall
+                           ? method::select_layers(method::recall_drop(sweep.layers), sweep.keep)
+                           : result.at("expected_keep").get<std::vector<int>>();
   if (!passes.is_null()) result["passes"] = passes;
   return result;
 }
 
 /// Needs the number of layers alone, nothing measured.
-nlohmann::json evenly_spaced(const JobContext& context) {
+nlohmann::json by_place(const JobContext& context) {
   const proto::Select& select = context.job.select();
   int layers = 0, said_by_scores = 0;
   if (select.scores().empty()) {
     layers = read_referenced_config(mixers_reference(context.job), context.config.output())
                  .num_hidden_layers;
   } else {
-    const method::Sweep sweep = read_scores(select);
+    const method::Sweep sweep = read_scores(context);
     layers = static_cast<int>(sweep.layers.size());
     said_by_scores = sweep.keep;
   }
   const int keep = keep_of(select, said_by_scores, layers);
-  return {{"keep", keep}, {"selected", method::uniform_layers(layers, keep)}};
+  return {{"keep", keep},
+          {"selected", select.strategy() == proto::FIRST ? method::first_layers(layers, keep)
+                                                         : method::uniform_layers(layers, keep)}};
 }
 
 void tell_selection(const std::string& job, const nlohmann::json& result) {
@@ -136,8 +149,8 @@ void tell_selection(const std::string& job, const nlohmann::json& result) {
 
 JobOutcome run_select_job(const JobContext& context) {
   if (context.shard) return run_shard(context);
-  const bool uniform = context.job.select().strategy() == proto::UNIFORM;
-  const nlohmann::json result = uniform ? evenly_spaced(context) : by_importance(context);
+  const nlohmann::json result =
+      is_measured(context.job.select().strategy()) ? by_scores(context) : by_place(context);
   if (!context.is_first_rank()) return JobOutcome::kDone;
   context.begin_folder();
   write_file_atomically(context.folder().result(), result.dump(2) + "\n");

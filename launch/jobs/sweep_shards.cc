@@ -9,6 +9,7 @@
 #include "core/base/crc32c.h"
 #include "core/base/file.h"
 #include "core/base/sha256.h"
+#include "launch/config_check.h"
 #include "launch/jobs/model_reference.h"
 #include "launch/sweep_shard.pb.h"
 
@@ -164,8 +165,7 @@ std::optional<ShardPlan> begun_shards(const Config& config, const proto::Job& jo
 }  // namespace
 
 bool measures_layers(const proto::Job& job) {
-  return job.has_select() && job.select().strategy() != proto::UNIFORM &&
-         job.select().scores().empty();
+  return job.has_select() && is_measured(job.select().strategy()) && job.select().scores().empty();
 }
 
 std::string to_string(const ScheduledName& name) {

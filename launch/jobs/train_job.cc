@@ -28,6 +28,7 @@
 #include "launch/jobs/trainer_options.h"
 #include "launch/metrics.h"
 #include "launch/progress.h"
+#include "launch/sweep/halving.h"
 #include "launch/tensorboard.h"
 
 namespace halo::launch {
@@ -59,6 +60,7 @@ class TrainJob {
       : context_(context),
         guard_(guard),
         train_(context.job.train()),
+        end_(context.until > 0 ? std::min(context.until, train_.steps()) : train_.steps()),
         folder_(context.folder()),
         prepared_((pass_point({"loading", -1, context.job.name()}), prepare_stage(context))),
         trainer_(*prepared_.stage, context.mesh, training_options(context), context.stream),
@@ -85,8 +87,11 @@ class TrainJob {
     HALO_REQUIRE_INPUT(first <= train_.steps(),
                        str("job ", context_.job.name(), " has done ", first,
                            " steps: train.steps cannot be lowered to ", train_.steps()));
+    HALO_REQUIRE_INPUT(first <= end_ || end_ == train_.steps(),
+                       str("job ", context_.job.name(), " has done ", first,
+                           " steps: it cannot be compared with others after ", end_));
     if (done < first) end_rollback(done, first);
-    if (first >= train_.steps()) {  // it ended between its last checkpoint and its summary
+    if (first >= end_) {  // it ended between its last checkpoint and its summary
       finish();
       return JobOutcome::kDone;
     }
@@ -96,10 +101,10 @@ class TrainJob {
       context_.world().barrier().wait();  // the ranks' times begin together
       trace_.record();
     }
-    for (std::int64_t step = first; step < train_.steps(); ++step) {
+    for (std::int64_t step = first; step < end_; ++step) {
       const Next next = run_step(step, batches);
       if (next == Next::kRollBack) return std::nullopt;
-      if (next == Next::kStop && step + 1 < train_.steps()) {
+      if (next == Next::kStop && step + 1 < end_) {
         if (progress_) progress_->note(str("step ", step + 1, " of ", train_.steps(), " saved"));
         return JobOutcome::kStopped;
       }
@@ -127,6 +132,7 @@ class TrainJob {
   const JobContext& context_;
   JobGuard& guard_;
   const proto::Train& train_;
+  const std::int64_t end_;  // the step after the last one, or where it pauses
   JobFolder folder_;
   PreparedStage prepared_;
   train::Trainer trainer_;
@@ -277,7 +283,7 @@ Next TrainJob::run_step(std::int64_t step, Batches& batches) {
   const auto traffic = trace_.take_traffic();
   pass_point({"step_done", step, {}, own_seconds(seconds, traffic)});
   const std::int64_t done = step + 1;
-  const bool last = done == train_.steps();
+  const bool last = done == end_;
   const bool due = checkpoints_.due(done);
   checkpoints_.advance(stats.riders);
 
@@ -364,6 +370,11 @@ void TrainJob::finish() {
     const auto [low, high] = std::ranges::minmax_element(peaks);
     progress_->note(str("peak memory of a rank: ", human_bytes(static_cast<double>(*low)), " to ",
                         human_bytes(static_cast<double>(*high))));
+  }
+  if (end_ < train_.steps()) {
+    write_pause(folder_.path(), pause_of(read_metrics(folder_.metrics()), end_));
+    if (progress_) progress_->note(str("paused after step ", end_, " of ", train_.steps()));
+    return;
   }
   const auto all = trained_specs(context_, prepared_.config, {model::all_layers(prepared_.config)});
   write_job_summary(folder_, static_cast<std::int64_t>(model::parameter_elements(all)), peaks,

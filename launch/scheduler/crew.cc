@@ -119,6 +119,7 @@ class Coordinator {
 
   void record(const proto::SchedulerEvent& event) {
     record_event(event, journal_, table_);
+    changed_ = true;
     if (options_.on_event) options_.on_event(event);
   }
 
@@ -146,11 +147,18 @@ class Coordinator {
     send_to_others(order);
   }
 
+  /// Of hundreds of jobs that wait, nothing is new between two events but the time.
   void start_due() {
-    for (const auto& event : table_.due(options_.clock())) {
+    const double now = options_.clock();
+    if (!changed_ && now < next_due_) return;
+    changed_ = false;
+    const auto events = table_.due(now);
+    next_due_ = events.empty() ? table_.next_due(now) : now;
+    for (const auto& event : events) {
       record(event);
       proto::JobOrder order;
       order.set_job(event.started().name());
+      order.set_until(table_.job(order.job()).job.until());
       *order.mutable_rank() = event.started().rank();
       under_way_[order.job()].silent.insert(order.rank().begin(), order.rank().end());
       for (const int rank : order.rank()) {
@@ -234,6 +242,8 @@ class Coordinator {
   std::map<std::string, Job> under_way_;
   proto::JobOrder own_;
   bool stopping_ = false;
+  bool changed_ = true;  // the table, since it was asked what is due
+  double next_due_ = 0;  // by time alone
   double looked_ = steady_seconds();
   Rest rest_;
 };

@@ -235,7 +235,7 @@ void JobTable::withdraw(const proto::JobWithdrawn& withdrawn) {
   JobStatus& status = known(name);
   HALO_REQUIRE(status.state == JobState::kWaiting,
                str("job ", name, " is withdrawn and is ", to_string(status.state)));
-  status.state = withdrawn.has_reason() ? JobState::kFailed : JobState::kSkipped;
+  status.state = withdrawn.fails() ? JobState::kFailed : JobState::kSkipped;
   status.reason = withdrawn.has_reason() ? withdrawn.reason() : "the config has it no more";
   skip_those_that_need(name);
 }

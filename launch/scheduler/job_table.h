@@ -14,7 +14,7 @@ enum class JobState : std::uint8_t {
   kRunning,
   kDone,
   kFailed,   // and no retry is left, or it cannot run on the ranks that there are
-  kSkipped,  // a job that it needs has failed or was skipped, or the config has it no more
+  kSkipped,  // a job that it needs has failed or was skipped, or it was withdrawn
 };
 
 struct JobStatus {

@@ -41,8 +41,8 @@ class Journal {
   std::vector<proto::SchedulerEvent> events_;
 };
 
-/// The events of a journal that may be another's, who may be appending to it: nothing is changed. None when there is no
-/// journal.
+/// The events of a journal that may be another's, who may be appending to it, up to what is torn or damaged: nothing is changed.
+/// None when there is no journal.
 [[nodiscard]] std::vector<proto::SchedulerEvent> read_journal(const std::filesystem::path& path);
 
 /// Applies an event that the table takes, once it is in the journal: neither has it when the other cannot.

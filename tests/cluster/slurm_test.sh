@@ -91,3 +91,37 @@ scontrol requeue "$job" 2>/dev/null || fail "job $job, $(state "$job"), cannot b
 wait_for_state "$job" COMPLETED
 grep -q "going on after step" stopped.log || fail "it did not go on"
 expect_like_unbroken stopped
+
+cat >sweep.textproto <<'CONFIG'
+precision: FP64 threads: 1
+job { name: "teacher" ranks: 2
+  train { stage: PRETRAIN model: "teacher" data { tokens: "text.h5" sequence_length: 32 first_sample: 0 }
+    validation { tokens: "text.h5" sequences: 4 every_steps: 5 } batch { sequences: 4 micro_sequences: 1 } steps: 20
+    optimizer { min_lr: 0 } checkpoint { every_steps: 1000 } } }
+job { name: "report" report {} }
+sweep { parameter { path: "train.optimizer.lr" values: ["1e-4", "1e-3", "3e-3", "1e-2"] } }
+CONFIG
+submit_sweep() {  # SCRIPT OUTPUT NODES [SBATCH OPTION...]: prints the job's number
+  local script=$1 output=$2 nodes=$3
+  shift 3
+  sbatch --parsable --nodes="$nodes" --ntasks-per-node=2 --cpus-per-task=1 --open-mode=append --output="$folder/$output.log" "$@" \
+    "$source/slurm/$script" sweep.textproto --output "$output"
+}
+table_of() {  # OUTPUT: each trial with its objective at every digit
+  halo report --config sweep.textproto --output "$1" --csv "$1.csv" >/dev/null
+  cut -d, -f2-6 "$1.csv" | tail -n +2
+}
+
+echo "a sweep in one allocation"
+job=$(submit_sweep sweep.sbatch whole 2)
+wait_for_state "$job" COMPLETED
+[[ $(table_of whole | grep -c ",20,done") -eq 4 && -f whole/trials.csv ]] || fail "not all trials were done"
+
+echo "a sweep as a job array, a task of which is warned that its time is up"
+job=$(submit_sweep sweep_array.sbatch shares 1 --array=1-2)
+for _ in $(seq 240); do compgen -G "shares/share_1_of_2/teacher@*/metrics.jsonl" >/dev/null && break; sleep 0.25; done
+scancel --signal=USR1 --batch "${job}_1"
+for _ in $(seq 480); do [[ -z $(squeue --noheader --jobs="$job" 2>/dev/null) ]] && break; sleep 0.5; done
+grep -q "job ${job}_1 is queued again" shares.log || fail "the first task did not queue itself again"
+[[ -d shares/share_2_of_2 ]] || fail "the second task has no folder"
+diff <(table_of whole) <(table_of shares) || fail "the array's trials are not those of one allocation"

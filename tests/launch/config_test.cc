@@ -307,6 +307,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadConfig{"seed=-1", "seed is -1"}, BadConfig{"layout.tensor=0", "layout.tensor is 0"},
         BadConfig{"layout.bucket_elements=0", "layout.bucket_elements is 0: it must be 1 to"},
         BadConfig{"monitor.log_every_seconds=nan", "monitor.log_every_seconds"},
+        BadConfig{"job[0].seed=-1", "job[align].seed is -1"},
         BadConfig{"job[0].ranks=-2", "job[align].ranks is -2"},
         BadConfig{"job[0].train.steps=0", "job[align].train.steps is 0: it must be 1 to"},
         BadConfig{"job[0].train.teacher=", "job[align].train.teacher is missing"},
@@ -337,6 +338,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadConfig{"job[1].select.keep=-1", "select.keep is -1"},
         BadConfig{"job[1].select.tasks=[]", "give either tasks to measure or a file of scores"},
         BadConfig{"job[1].select.scores=x", "give either tasks to measure or a file of scores"},
+        BadConfig{"job[1].select.scores=job:align", "job align is no select job that measures"},
         BadConfig{"job[1].select.mixers=job:distill", "add needs: \"distill\""},
         BadConfig{"job[2].train.keep_attention=[1,1]", "names layer 1 twice"},
         BadConfig{"job[2].train.keep_attention=[1]", "exclude each other"},
@@ -379,8 +381,8 @@ TEST(Config, ResumeIsForbiddenByWhatChangesTheResult) {
       changes({"job[2].train.steps=50", "job[2].layout={tensor: 4}", "layout.tensor=3", "threads=7",
                "job[2].train.checkpoint.every_steps=1", "monitor.tensorboard=false", "output=x",
                "job[2].train.validation={tokens: 'v.h5'}", "job[2].train.batch.micro_sequences=2",
-                "job[2].train.recompute=true", "job[2].ranks=2", "job[2].precision=FP64",
-                "job[2].train.guard.rollback_after=7"})
+               "job[2].train.recompute=true", "job[2].ranks=2", "job[2].precision=FP64",
+               "job[2].train.guard.rollback_after=7"})
           .empty());
   const std::vector<FieldChange> found =
       changes({"seed=4", "job[2].train.optimizer.lr=4e-5", "job[2].train.data.tokens=[a.h5,b.h5]",

@@ -22,13 +22,11 @@ class JobQueueTest : public testing::Test {
     table_.apply(began);
     events_ = 0;
     const Config config = parse_config(jobs, "text");
-    enqueue_jobs(
-        config, job_order(config), ended, plans, table_,
-        [&](const proto::SchedulerEvent& event) {
-          table_.apply(event);
-          ++events_;
-        },
-        hosts_lost);
+    enqueue_jobs(config, job_order(config), {ended, plans, {}, hosts_lost}, table_,
+                 [&](const proto::SchedulerEvent& event) {
+                   table_.apply(event);
+                   ++events_;
+                 });
   }
   std::vector<std::string> due() const {
     std::vector<std::string> names;

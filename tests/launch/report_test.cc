@@ -56,6 +56,21 @@ TEST(ReportHtml, IsOneWellFormedPageWithoutScriptsOrLinks) {
   EXPECT_NE(html.find("gzip -9: 2.696"), std::string::npos);
 }
 
+TEST(ReportHtml, HasTheTrialsOfASweepInTheSamePage) {
+  Report report = sample_report();
+  report.trials = TrialTable{{"train.optimizer.lr", "<kind>"}, "validation_loss", false, {}};
+  report.trials->rows = {
+      {0, {"1e-4", "a&b"}, 2.5, 8, 0, TrialState::kDone, "", "x", {{4, 3.0}, {8, 2.5}}},
+      {1, {"1e-3", "c"}, std::nullopt, 0, 0, TrialState::kFailed, "<nan>", "y", {}}};
+  const std::string html = to_html(report);
+  EXPECT_EQ(unbalanced_tag(html), "");
+  EXPECT_EQ(html.find("<script"), std::string::npos);
+  EXPECT_EQ(html.find("http"), std::string::npos);
+  EXPECT_EQ(count(html, "<svg"), 9U);
+  EXPECT_NE(html.find("best of 2 trials"), std::string::npos);
+  EXPECT_NE(to_text_table(report).find("2 trials, by validation_loss"), std::string::npos);
+}
+
 TEST(ReportHtml, EscapesWhatItIsGiven) {
   Report report = sample_report();
   report.title = "<b>&\"'";

@@ -59,6 +59,19 @@ TEST(SelectLayers, TiesGoToTheLowerLayer) {
   EXPECT_THROW((void)select_layers(values, -1), InputError);
 }
 
+TEST(RecallDrop, IsWhatIsLostAgainstTheBest) {
+  const std::vector<LayerScore> layers{{0.5, 0.1}, {0.25, 0.9}, {0.75, 0.2}};
+  EXPECT_EQ(recall_drop(layers), (std::vector<double>{0.25, 0.5, 0}));
+  EXPECT_EQ(select_layers(recall_drop(layers), 2), (std::vector<int>{0, 1}));
+  EXPECT_THROW((void)recall_drop(std::vector<LayerScore>{{0.5, 0.1}, {0.5, 0.2}}), InputError);
+}
+
+TEST(FirstLayers, AreTheFirstOnes) {
+  EXPECT_EQ(first_layers(8, 3), (std::vector<int>{0, 1, 2}));
+  EXPECT_TRUE(first_layers(5, 0).empty());
+  EXPECT_THROW((void)first_layers(3, 4), InputError);
+}
+
 TEST(UniformLayers, AreEvenlySpacedAndEndWithTheLast) {
   EXPECT_EQ(uniform_layers(8, 2), (std::vector<int>{3, 7}));
   EXPECT_EQ(uniform_layers(7, 3), (std::vector<int>{1, 3, 6}));

@@ -1,4 +1,5 @@
-// A select job with evenly spaced layers, which measures nothing: it runs where measuring could not.
+// Select jobs that measure nothing: layers by their place, which run where measuring could not, and by the scores of a file or
+// of another job.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -17,7 +18,9 @@ using nlohmann::json;
 class UniformSelectionTest : public testing::Test {
  protected:
   /// One step of each stage, the layers chosen by a job with these fields of `select`.
-  [[nodiscard]] ProgramResult run(const std::string& select, const std::string& output) const {
+  /// `before` is a job that it needs too, named measured.
+  [[nodiscard]] ProgramResult run(const std::string& select, const std::string& output,
+                                  const std::string& before = "") const {
     // The golden first weights fit the golden layers alone.
     std::string config = read_file(golden_.config());
     for (auto weights = config.find("student_weights: "); weights != std::string::npos;
@@ -28,7 +31,9 @@ class UniformSelectionTest : public testing::Test {
     config.replace(config.find(keep), keep.size(), "keep_attention_from: \"job:select\"");
     const std::string distill = "\"distill\" train {";
     config.replace(config.find(distill), distill.size(), "\"distill\" needs: \"select\" train {");
-    config += str("job { name: \"select\" needs: \"align\" select { ", select, " } }\n");
+    config += before;
+    config += str("job { name: \"select\" needs: \"align\" ",
+                  before.empty() ? "" : "needs: \"measured\" ", "select { ", select, " } }\n");
     write_file_atomically(folder_ / "select.textproto", config);
     return run_program(
         train_command(0, {"--config", (folder_ / "select.textproto").string(), "--output",
@@ -75,9 +80,32 @@ TEST_F(UniformSelectionTest, TakesOnlyTheNumbersOfAFileOfScores) {
   ASSERT_EQ(important.exit_code, 0) << important.output;
   EXPECT_EQ(result_of("important")["selected"], json({0}));
 
+  const ProgramResult first = run(scores + "strategy: FIRST keep: 2", "first");
+  ASSERT_EQ(first.exit_code, 0) << first.output;
+  EXPECT_EQ(result_of("first"), (json{{"keep", 2}, {"selected", {0, 1}}}));
+
   const ProgramResult uniform = run(scores + "strategy: UNIFORM", "uniform");
   ASSERT_EQ(uniform.exit_code, 0) << uniform.output;
   EXPECT_EQ(result_of("uniform"), (json{{"keep", 1}, {"selected", {3}}}));
+}
+
+TEST_F(UniformSelectionTest, TakesTheScoresOfAnotherSelectJob) {
+  // Layer 2 loses most recall, and layer 1 most for what it loses of commonsense accuracy.
+  write_file_atomically(folder_ / "scores.json",
+                        R"({"keep": 3, "layers": [{"layer": 0, "csr": 0.6, "recall": 0.9},
+                            {"layer": 1, "csr": 0.6, "recall": 0.5}, {"layer": 2, "csr": 0.1, "recall": 0.1},
+                            {"layer": 3, "csr": 0.5, "recall": 0.8}]})");
+  const std::string measured = str("job { name: \"measured\" select { scores: \"",
+                                   (folder_ / "scores.json").string(), "\" } }\n");
+  const auto selected = [&](const std::string& strategy) {
+    const ProgramResult result =
+        run("scores: \"job:measured\" keep: 1 strategy: " + strategy, strategy, measured);
+    EXPECT_EQ(result.exit_code, 0) << result.output;
+    return result_of(strategy)["selected"];
+  };
+  EXPECT_EQ(selected("IMPORTANCE"), json({1}));
+  EXPECT_EQ(selected("RECALL"), json({2}));
+  EXPECT_EQ(result_of("RECALL")["keep"], 1) << "the job's, not the file's";
 }
 
 }  // namespace
