@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The batch scripts on a real Slurm of two nodes: a pipeline runs to its end; one that is warned that its time is up, one that is
-# asked to stop and queued again by hand, and one whose node's processes are killed go on without losing a step.
+# asked to stop, and one whose node's processes are killed, queued again by hand, go on without losing a step.
 #   tests/cluster/slurm_test.sh BUILD
 set -euo pipefail
 source=$(cd "$(dirname "$0")/../.." && pwd)
@@ -80,6 +80,21 @@ wait_for_state "$job" COMPLETED
 grep -q "is queued again" warned.log || fail "the script did not queue itself again"
 grep -q "going on after step" warned.log || fail "it did not go on"
 expect_like_unbroken warned
+
+echo "the processes of a node are killed, and it is queued again by hand"
+job=$(submit killed)
+wait_for_steps killed teacher 5
+for process in $(pgrep -x halo_train); do
+  environment=$(tr '\0' '\n' <"/proc/$process/environ" 2>/dev/null) || continue
+  if grep -qxF "SLURM_CONF=$SLURM_CONF" <<<"$environment" && grep -qx "SLURMD_NODENAME=node2" <<<"$environment"; then
+    kill -9 "$process"
+  fi
+done
+wait_for_state "$job" FAILED
+scontrol requeue "$job"
+scontrol update jobid="$job" starttime=now  # else it waits for two minutes
+wait_for_state "$job" COMPLETED
+expect_like_unbroken killed
 
 echo "asked to stop, and queued again by hand"
 job=$(submit stopped)
