@@ -40,7 +40,7 @@ class RunHalvingTest : public testing::Test {
     began.mutable_began()->set_tries_failed_again(true);
     table_.apply(began);
     halving_.emplace(run_);
-    enqueue_jobs(run_, job_order(run_), {}, halving_->states({}), table_,
+    enqueue_jobs(run_, job_order(run_), {{}, {}, halving_->states({}), false}, table_,
                  [&](const proto::SchedulerEvent& event) { table_.apply(event); });
     decide();
   }
