@@ -16,6 +16,7 @@ for argument in "$@"; do
 done
 
 jobs=$(nproc)
+tests_at_once=$((jobs + jobs / 2))  # many wait for each other's processes, or for time to pass
 if $all; then
   # A browser, several hosts and a Slurm on this machine.
   launch/install_dependencies.sh python3 python3-venv chromium iproute2 openssh-client openssh-server \
@@ -31,7 +32,7 @@ cmake --preset cpu >/dev/null
 cmake --build --preset cpu --parallel "$jobs"
 unset OPENBLAS_CORETYPE
 if $all; then
-  ctest --test-dir build/cpu --output-on-failure --parallel "$jobs" --label-exclude gpu
+  ctest --test-dir build/cpu --output-on-failure --parallel "$tests_at_once" --label-exclude gpu
   cmake --preset tsan >/dev/null
   cmake --build --preset tsan --parallel "$jobs" --target tests_threads_slow
   ctest --test-dir build/tsan --output-on-failure --parallel "$jobs" --no-tests=error --label-regex '^threads_slow$'
@@ -41,5 +42,5 @@ if $all; then
   ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
     ctest --test-dir build/asan --output-on-failure --parallel "$jobs" --no-tests=error --tests-regex BadInput
 else
-  ctest --preset cpu --parallel "$jobs"
+  ctest --preset cpu --parallel "$tests_at_once"
 fi
