@@ -37,10 +37,11 @@ void* CachingAllocator::allocate(std::size_t bytes) {
   const std::size_t size = rounded(bytes);
   if (void* const block = reuse(size)) return block;
   if (void* const block = obtain(size)) return block;
-  do {
+  while (!recording_) {
     trim();
     if (void* const block = obtain(size)) return block;
-  } while (on_shortage_ && on_shortage_());
+    if (!on_shortage_ || !on_shortage_()) break;
+  }
   const std::lock_guard lock(mutex_);
   in_use_ -= size;
   throw Error(str("out of memory: ", bytes, " bytes wanted with ", in_use_, " in use"));
@@ -96,6 +97,7 @@ CachingAllocator::Arena::Arena(std::shared_ptr<CachingAllocator> allocator)
   const std::lock_guard lock(allocator_->mutex_);
   blocks_.swap(allocator_->free_);
   in_use_ = allocator_->in_use_;
+  allocator_->recording_ = true;
 }
 
 void CachingAllocator::Arena::close() {
@@ -103,7 +105,7 @@ void CachingAllocator::Arena::close() {
   HALO_REQUIRE(allocator_->in_use_ == in_use_,
                "memory that was allocated while work was recorded is still in use");
   blocks_.swap(allocator_->free_);
-  open_ = false;
+  open_ = allocator_->recording_ = false;
   bytes_ = total(blocks_);
   allocator_->in_use_ += bytes_;
   allocator_->peak_ = std::max(allocator_->peak_, allocator_->in_use_);
@@ -111,6 +113,7 @@ void CachingAllocator::Arena::close() {
 
 CachingAllocator::Arena::~Arena() {
   const std::lock_guard lock(allocator_->mutex_);
+  if (open_) allocator_->recording_ = false;
   for (auto& [size, blocks] : blocks_) {
     auto& free = allocator_->free_[size];
     free.insert(free.end(), blocks.begin(), blocks.end());

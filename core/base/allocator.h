@@ -107,6 +107,7 @@ class CachingAllocator : public Allocator {
   mutable std::mutex mutex_;
   FreeBlocks free_;
   std::function<bool()> on_shortage_;
+  bool recording_ = false;  // free blocks may belong to work that is recorded: they are kept
   std::size_t limit_ = std::numeric_limits<std::size_t>::max();
   std::size_t in_use_ = 0;
   std::size_t peak_ = 0;

@@ -53,9 +53,10 @@ class Stream {
       : pool_(std::make_unique<ThreadPool>(threads)),
         allocator_(std::make_shared<CpuAllocator>()) {}
 
-  /// A stream of the meta device, whose kernels call on_work instead of computing.
-  explicit Stream(std::function<void(const KernelWork&)> on_work)
+  /// A stream of the meta device, whose kernels call on_work instead of computing, in the place of one of `stands_for`.
+  explicit Stream(std::function<void(const KernelWork&)> on_work, Device stands_for = Device::kCpu)
       : device_(Device::kMeta),
+        stands_for_(stands_for),
         pool_(std::make_unique<ThreadPool>(1)),
         allocator_(std::make_shared<MetaAllocator>()),
         on_work_(std::move(on_work)) {}
@@ -69,6 +70,10 @@ class Stream {
         host_(std::make_unique<Stream>(1)) {}
 
   [[nodiscard]] Device device() const { return device_; }
+  /// The device that sizes are chosen for: of the meta device the one that it stands for.
+  [[nodiscard]] Device stands_for() const {
+    return device_ == Device::kMeta ? stands_for_ : device_;
+  }
   /// A stream of host memory: this one, or the one that a GPU's stream has beside it.
   [[nodiscard]] Stream& host() { return host_ == nullptr ? *this : *host_; }
   /// The GPU's queue; of a GPU's stream alone.
@@ -144,6 +149,7 @@ class Stream {
  private:
   static constexpr std::int64_t kMinimumWork = 1 << 13;
   Device device_ = Device::kCpu;
+  Device stands_for_ = Device::kCpu;  // of the meta device alone
   SumOrder sum_order_ = SumOrder::kFixed;
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<DeviceQueue> queue_;  // of a GPU

@@ -3,6 +3,7 @@
 #include <iterator>
 #include <tuple>
 
+#include "core/base/progress_point.h"
 #include "core/infer/generate.h"
 
 namespace halo::method {
@@ -41,6 +42,7 @@ bool BranchingPass::score(std::vector<std::vector<infer::SequenceScore>>& scores
   const Tensor x = embedded(batch.tokens, sequence);
   for (int layer = 0; layer < layers(); ++layer) {
     if (stop_()) return false;
+    pass_point({"branch"});
     const model::Transformer& replaced = replaced_[static_cast<std::size_t>(layer)];
     const Tensor h =
         finish(replaced, layer, Tensor::copy_of(stream_, x), sequence, nullptr, passes_.branches);
@@ -76,6 +78,7 @@ std::optional<std::vector<std::vector<std::int32_t>>> BranchingPass::continuatio
   std::vector<std::vector<std::int32_t>> continued(replaced_.size() + 1);
   for (int layer = 0; layer < layers(); ++layer) {
     if (stop_()) return std::nullopt;
+    pass_point({"branch"});
     const model::Transformer& replaced = replaced_[static_cast<std::size_t>(layer)];
     // What it keeps of the layers below is the teacher's, lent to it: keys and values alone.
     std::vector<MixerCache> branch(std::make_move_iterator(caches.begin()),

@@ -34,13 +34,16 @@ std::int64_t head_chunk_rows(std::int64_t vocab_size, DType dtype, Device device
 }
 
 /// By the largest part of the vocabulary, so that ranks whose parts differ by one go on together.
-std::int64_t Head::rows_at_once(TensorView h, int models) const {
+std::int64_t Head::rows_at_once(TensorView h, int models, const Stream& stream) const {
   const std::int64_t ranks = axes_->tensor.size(), V = weight_->global_shape[0];
-  const std::int64_t most = head_chunk_rows((V + ranks - 1) / ranks, h.dtype, h.device, models);
+  const std::int64_t most =
+      head_chunk_rows((V + ranks - 1) / ranks, h.dtype, stream.stands_for(), models);
   const std::int64_t chunks = std::max<std::int64_t>((h.dim(0) + most - 1) / most, 1);
   const std::int64_t rows = (h.dim(0) + chunks - 1) / chunks;
   constexpr std::int64_t kTile = 128;  // of a GPU's products
-  return h.device == Device::kCuda && rows < h.dim(0) ? (rows + kTile - 1) / kTile * kTile : rows;
+  return stream.stands_for() == Device::kCuda && rows < h.dim(0)
+             ? (rows + kTile - 1) / kTile * kTile
+             : rows;
 }
 
 void Head::logits(TensorView out, TensorView h, Stream& stream) const {
@@ -91,7 +94,7 @@ void Head::kl_loss(TensorView sum, TensorView dh, TensorView h_student, TensorVi
   const parallel::Gathered teacher_rows = axis.gather(h_teacher, stream);
   const TensorView h_all = student_rows.view();
   const std::int64_t V = weight_->weight.dim(0), N = h_all.dim(0);
-  const std::int64_t rows = rows_at_once(h_all, 2);
+  const std::int64_t rows = rows_at_once(h_all, 2, stream);
   const Tensor student_logits(stream, {rows, V}, h_all.dtype),
       teacher_logits(stream, {rows, V}, h_all.dtype);
   const auto run = [&](const TensorView& dh_all) {
@@ -117,7 +120,7 @@ void Head::ce_loss(TensorView sum, TensorView dh, TensorView h, TensorView label
   const parallel::Gathered gathered = axis.gather(h, stream);
   const TensorView h_all = gathered.view();
   const std::int64_t V = weight_->weight.dim(0), N = h_all.dim(0);
-  const std::int64_t rows = rows_at_once(h_all, 1);
+  const std::int64_t rows = rows_at_once(h_all, 1, stream);
   const Tensor buffer(stream, {rows, V}, h.dtype);
   const auto run = [&](const TensorView& dh_all) {
     for_each_chunk(N, rows, [&](std::int64_t begin, std::int64_t end) {
@@ -137,7 +140,7 @@ void Head::ce_loss(TensorView sum, TensorView dh, TensorView h, TensorView label
 void Head::log_likelihood(TensorView row_loss, TensorView greedy, TensorView h, TensorView labels,
                           Stream& stream) const {
   const std::int64_t V = weight_->weight.dim(0), N = h.dim(0);
-  const std::int64_t rows = rows_at_once(h, 1);
+  const std::int64_t rows = rows_at_once(h, 1, stream);
   Tensor buffer(stream, {rows, V}, h.dtype);
   for_each_chunk(N, rows, [&](std::int64_t begin, std::int64_t end) {
     const TensorView z = buffer.view().slice(0, 0, end - begin);

@@ -36,7 +36,7 @@ class Head {
   void logits(TensorView out, TensorView h, Stream& stream) const;
 
  private:
-  [[nodiscard]] std::int64_t rows_at_once(TensorView h, int models) const;
+  [[nodiscard]] std::int64_t rows_at_once(TensorView h, int models, const Stream& stream) const;
   void backward_chunk(TensorView dh, TensorView h, TensorView dlogits, Stream& stream) const;
   void kl_chunk(TensorView sum, TensorView z, TensorView y, TensorView counted,
                 double gradient_scale, Stream& stream) const;

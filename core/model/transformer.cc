@@ -181,6 +181,8 @@ void Transformer::backward(TensorView d, const Sequence& sequence, Saved& saved,
 void RopeTables::grow(std::int64_t positions, Stream& stream) {
   if (!cos_.empty() && cos_.view().dim(0) >= positions) return;
   const std::int64_t rows = std::max(positions, cos_.empty() ? 0 : 2 * cos_.view().dim(0));
+  // Recorded passes go on reading the tables that they were recorded with.
+  if (!cos_.empty()) outgrown_.emplace_back(std::move(cos_), std::move(sin_));
   cos_ = Tensor(stream, {rows, K_ / 2}, dtype_);
   sin_ = Tensor(stream, {rows, K_ / 2}, dtype_);
   kernels::rope_tables(cos_, sin_, /*first_position=*/0, theta_, stream);

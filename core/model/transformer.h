@@ -98,6 +98,7 @@ class RopeTables {
   double theta_;
   DType dtype_;
   Tensor cos_, sin_;
+  std::vector<std::pair<Tensor, Tensor>> outgrown_;
   std::shared_ptr<const parallel::SequenceCut> cut_;  // whose positions the next two hold
   Tensor cut_cos_, cut_sin_;
 };

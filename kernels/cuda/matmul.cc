@@ -265,6 +265,8 @@ class Products {
     if (algorithms.size() == 1) return algorithms.front();
     const auto elements = static_cast<std::size_t>(key.c.rows * key.c.stride);
     const std::size_t element = key.c.dtype == CUDA_R_32F ? sizeof(float) : sizeof(std::uint16_t);
+    // The limit of a run's memory holds while it tries, too.
+    if (allocator_->available_bytes() < elements * element) return algorithms.front();
     const AllocatorBlock scratch(*allocator_, elements * element);
     const float beta = key.adds ? 1.0F : 0.0F;
     const auto seconds = [&](const cublasLtMatmulAlgo_t& algorithm, int calls) {

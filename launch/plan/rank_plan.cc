@@ -160,7 +160,9 @@ RankPlan plan_rank(const Config& config, const proto::Job& job, int rank,
   const TrainedModels models(config, train);
 
   RankClock clock(machine, layout);
-  Stream stream([&clock](const KernelWork& work) { clock.compute(work); });
+  const bool gpu = config.device() == proto::CUDA || job.precision() == proto::BF16;
+  Stream stream([&clock](const KernelWork& work) { clock.compute(work); },
+                gpu ? Device::kCuda : Device::kCpu);
   comm::MetaCommunicator world("world", rank, layout.ranks(), clock);
   const parallel::DeviceMesh mesh(world, layout);
   const JobContext context{config, job, 0, mesh, stream, [] { return false; }};

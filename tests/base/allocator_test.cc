@@ -56,6 +56,7 @@ class SmallAllocator final : public CachingAllocator {
  public:
   explicit SmallAllocator(std::size_t limit) : room_(limit) {}
   ~SmallAllocator() override { trim(); }
+  [[nodiscard]] std::size_t room() const { return room_; }
 
  private:
   static constexpr std::size_t kBlock = 1024;
@@ -71,6 +72,27 @@ class SmallAllocator final : public CachingAllocator {
   }
   std::size_t room_;
 };
+
+/// What recorded work has used and released is its own: it is not given back to make room.
+TEST(AllocatorTest, AShortageWhileRecordingIsAnError) {
+  const auto allocator = std::make_shared<SmallAllocator>(2048);
+  int told = 0;
+  allocator->on_shortage([&] { return ++told > 0; });
+  {
+    CachingAllocator::Arena arena(allocator);
+    void* const first = allocator->allocate(1024);
+    allocator->release(allocator->allocate(1024), 1024);
+    void* const second = allocator->allocate(1024);
+    EXPECT_THROW(static_cast<void>(allocator->allocate(1024)), Error);
+    allocator->release(first, 1024);
+    allocator->release(second, 1024);
+    EXPECT_EQ(allocator->room(), 0U);
+  }
+  EXPECT_EQ(told, 0);
+  allocator->on_shortage({});
+  void* const block = allocator->allocate(1024);
+  allocator->release(block, 1024);
+}
 
 TEST(AllocatorTest, AShortageIsToldBeforeItIsAnError) {
   const auto allocator = std::make_shared<SmallAllocator>(2048);

@@ -144,18 +144,21 @@ struct GraphExecTraits {
 
 class CudaGraph final : public DeviceGraph {
  public:
-  CudaGraph(cudaGraph_t graph, cudaStream_t stream, std::unique_ptr<CachingAllocator::Arena> memory)
-      : memory_(std::move(memory)), stream_(stream) {
+  /// `wait` waits for all that is queued, and ends without an exception.
+  CudaGraph(cudaGraph_t graph, cudaStream_t stream, std::unique_ptr<CachingAllocator::Arena> memory,
+            std::function<void()> wait)
+      : memory_(std::move(memory)), stream_(stream), wait_(std::move(wait)) {
     cudaGraphExec_t exec = nullptr;
     HALO_CUDA_CHECK(cudaGraphInstantiate(&exec, graph, 0));
     exec_ = UniqueHandle<GraphExecTraits>(exec);
   }
-  ~CudaGraph() override { static_cast<void>(cudaStreamSynchronize(stream_)); }
+  ~CudaGraph() override { wait_(); }
   void launch() override { HALO_CUDA_CHECK(cudaGraphLaunch(exec_.get(), stream_)); }
 
  private:
   std::unique_ptr<CachingAllocator::Arena> memory_;
   cudaStream_t stream_;
+  std::function<void()> wait_;
   UniqueHandle<GraphExecTraits> exec_;
 };
 
@@ -232,7 +235,8 @@ class CudaQueue final : public DeviceQueue {
     }
     HALO_CUDA_CHECK(status);
     memory->close();
-    return std::make_unique<CudaGraph>(graph.get(), stream_.get(), std::move(memory));
+    return std::make_unique<CudaGraph>(graph.get(), stream_.get(), std::move(memory),
+                                       [this] { wait_for_all(); });
   }
   [[nodiscard]] void* native() const override { return stream_.get(); }
   [[nodiscard]] int device() const override { return device_; }
@@ -241,6 +245,16 @@ class CudaQueue final : public DeviceQueue {
   void wait(cudaEvent_t event) {
     if (watcher()) return watched([event] { return cudaEventQuery(event); });
     HALO_CUDA_CHECK(cudaEventSynchronize(event));
+  }
+  /// Also while an exception unwinds: what waits for lost ranks ends once the watcher has seen that they are.
+  void wait_for_all() noexcept {
+    while (watcher() && cudaStreamQuery(stream_.get()) == cudaErrorNotReady) {
+      try {
+        watcher()();
+      } catch (const std::exception&) {  // who watches has thrown it before, or will again
+      }
+    }
+    static_cast<void>(cudaStreamSynchronize(stream_.get()));
   }
   template <class Query>
   void watched(Query&& query) {
