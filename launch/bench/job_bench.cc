@@ -11,6 +11,7 @@
 #include "launch/bench/random_weights.h"
 #include "launch/jobs/architectures.h"
 #include "launch/jobs/batches.h"
+#include "launch/jobs/dry_run.h"
 #include "launch/jobs/hardware.h"
 #include "launch/jobs/job_runner.h"
 #include "launch/jobs/matmul_tables.h"
@@ -111,7 +112,7 @@ void write_row(std::ostream& out, const proto::Job& job, const parallel::Layout&
                const Measurement& m, const LayoutPlan& plan) {
   const proto::Train& train = job.train();
   const double tokens = double(train.batch().sequences()) * double(train.data().sequence_length());
-  out << std::left << std::setw(14) << job.name() << std::setw(26) << layout_text(layout)
+  out << std::left << std::setw(14) << name_in_config(job) << std::setw(26) << layout_text(layout)
       << std::right << std::setw(10) << formatted("%.0f", tokens / m.seconds) << std::setw(10)
       << formatted("%.1f", 1e3 * m.seconds) << std::setw(8) << formatted("%.1f%%", 100 * m.mfu)
       << std::setw(9) << formatted("%.1f%%", 100 * m.waited / m.seconds) << std::setw(11)
@@ -137,7 +138,9 @@ void bench_jobs(const Config& config, comm::Communicator& world, const JobBenchO
   std::vector<int> jobs;
   for (const int i : job_order(config)) {
     const proto::Job& job = config.job(i);
-    if (job.has_train() && (options.job.empty() || options.job == job.name())) jobs.push_back(i);
+    const bool asked =
+        options.job.empty() ? is_first_of_its_trials(config, i) : options.job == job.name();
+    if (job.has_train() && asked) jobs.push_back(i);
   }
   HALO_REQUIRE_INPUT(!jobs.empty(), str("the config has no training job ",
                                         options.job.empty() ? "to bench" : options.job));

@@ -56,11 +56,6 @@ Estimate estimate(const Config& config, const proto::Job& job, int ranks) {
   return e;
 }
 
-/// The name that a job has in the config that the sweep stands in.
-std::string name_in_config(const proto::Job& job) {
-  return job.name().substr(0, job.name().find('@'));
-}
-
 void write_row(std::ostream& out, const proto::Job& job, const Estimate& e) {
   const proto::Train& train = job.train();
   const double tokens = double(train.batch().sequences()) * double(train.data().sequence_length());
@@ -75,6 +70,10 @@ void write_row(std::ostream& out, const proto::Job& job, const Estimate& e) {
 }
 
 }  // namespace
+
+std::string name_in_config(const proto::Job& job) {
+  return job.name().substr(0, job.name().find('@'));
+}
 
 bool is_first_of_its_trials(const Config& config, int job) {
   if (config.trial_size() == 0) return true;

@@ -5,6 +5,9 @@
 
 namespace halo::launch {
 
+/// The name that a job has in the config that its sweep stands in.
+[[nodiscard]] std::string name_in_config(const proto::Job& job);
+
 /// Whether no job before it differs from it in the values of a sweep alone.
 [[nodiscard]] bool is_first_of_its_trials(const Config& resolved, int job);
 

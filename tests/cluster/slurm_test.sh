@@ -124,13 +124,13 @@ submit_sweep() {  # SCRIPT OUTPUT NODES [SBATCH OPTION...]: prints the job's num
 }
 table_of() {  # OUTPUT: each trial with its objective at every digit
   halo report --config sweep.textproto --output "$1" --csv "$1.csv" >/dev/null
-  cut -d, -f2-6 "$1.csv" | tail -n +2
+  cut -d, -f2-7 "$1.csv" | tail -n +2
 }
 
 echo "a sweep in one allocation"
 job=$(submit_sweep sweep.sbatch whole 2)
 wait_for_state "$job" COMPLETED
-[[ $(table_of whole | grep -c ",20,done") -eq 4 && -f whole/trials.csv ]] || fail "not all trials were done"
+[[ $(table_of whole | grep -c ",20,0,done") -eq 4 && -f whole/trials.csv ]] || fail "not all trials were done"
 
 echo "a sweep as a job array, a task of which is warned that its time is up"
 job=$(submit_sweep sweep_array.sbatch shares 1 --array=1-2)
