@@ -62,6 +62,8 @@ struct FieldChange {
 /// comm_backend, deterministic, validation, recompute, micro_sequences, dump_gradients_at). Empty when the run may go on.
 [[nodiscard]] std::vector<FieldChange> changes_that_forbid_resume(const Config& stored,
                                                                   const Config& now);
+/// Those, as "Job.layout": a message of halo.proto and its field.
+[[nodiscard]] std::vector<std::string> fields_that_may_change();
 
 /// "NAME" of a reference "job:NAME"; empty when the text is none.
 [[nodiscard]] std::string_view referenced_job(std::string_view reference);

@@ -346,6 +346,10 @@ std::vector<FieldChange> changes_of(const Config& before, const Config& now) {
   return changes;
 }
 
+std::vector<std::string> fields_that_may_change() {
+  return {std::begin(kMayChange), std::end(kMayChange)};
+}
+
 std::vector<FieldChange> changes_that_forbid_resume(const Config& stored, const Config& now) {
   std::vector<FieldChange> changes;
   Changes reporter(now, changes);

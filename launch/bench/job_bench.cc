@@ -138,9 +138,7 @@ void bench_jobs(const Config& config, comm::Communicator& world, const JobBenchO
   std::vector<int> jobs;
   for (const int i : job_order(config)) {
     const proto::Job& job = config.job(i);
-    const bool asked =
-        options.job.empty() ? is_first_of_its_trials(config, i) : options.job == job.name();
-    if (job.has_train() && asked) jobs.push_back(i);
+    if (job.has_train() && is_asked(config, i, options.job)) jobs.push_back(i);
   }
   HALO_REQUIRE_INPUT(!jobs.empty(), str("the config has no training job ",
                                         options.job.empty() ? "to bench" : options.job));

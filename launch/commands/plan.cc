@@ -42,8 +42,7 @@ void run(const Options& options) {
   bool found = false;
   for (const int i : job_order(config)) {
     const proto::Job& job = config.job(i);
-    if (!job.has_train() || (!options.job.empty() && job.name() != options.job)) continue;
-    if (options.job.empty() && !is_first_of_its_trials(config, i)) continue;
+    if (!job.has_train() || !is_asked(config, i, options.job)) continue;
     found = true;
     const std::vector<LayoutPlan> plans =
         plan_layouts(config, job, options.ranks, machine, static_cast<std::size_t>(options.most));

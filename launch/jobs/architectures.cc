@@ -42,6 +42,12 @@ std::string Architectures::exported_from(const std::string& path) const {
   return {};
 }
 
+bool Architectures::is_made(const std::string& path) const {
+  const auto [known, is_new] = made_.try_emplace(path);
+  if (is_new) known->second = trainer_of(path) != nullptr || !exported_from(path).empty();
+  return known->second;
+}
+
 model::ModelConfig Architectures::of_job(const proto::Job& job) const {
   const fs::path begun = JobFolder(config_.output(), job.name()).model_config();
   return fs::exists(begun) ? model::read_model_config(begun) : student(job.train());

@@ -1,4 +1,5 @@
 #pragma once
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -21,9 +22,7 @@ class Architectures {
   /// What a training job trains.
   [[nodiscard]] model::ModelConfig student(const proto::Train& train) const;
   /// Whether a job of this config makes what a path names, rather than people.
-  [[nodiscard]] bool is_made(const std::string& path) const {
-    return trainer_of(path) != nullptr || !exported_from(path).empty();
-  }
+  [[nodiscard]] bool is_made(const std::string& path) const;
 
  private:
   /// Below `depth` references of exports to what they export.
@@ -38,6 +37,8 @@ class Architectures {
   [[nodiscard]] std::vector<int> kept(const proto::Train& train, int layers) const;
 
   const Config& config_;
+  mutable std::map<std::string, bool>
+      made_;  // by path: is_made's answers, which all jobs take long for
 };
 
 /// The architectures that a training job works with.

@@ -163,6 +163,8 @@ Report collect_report(const Config& config, int ranks) {
   if (config.trial_size() > 0) report.trials = collect_trials(config);
   double seconds = 0.0;
   std::int64_t tokens = 0;
+  const std::vector<fs::path> folders =
+      config.trial_size() > 0 ? trial_folders(config) : std::vector<fs::path>{config.output()};
   const auto is_of_some_trials = [&](const std::string& job) {
     return job.find('@') != std::string::npos &&
            (report.trials->rows.empty() || job != report.trials->rows.front().job);
@@ -171,11 +173,13 @@ Report collect_report(const Config& config, int ranks) {
     const proto::Job& job = config.job(i);
     const JobFolder folder(config.output(), job.name());
     const bool shown = config.trial_size() == 0 || !is_of_some_trials(job.name());
-    if (job.has_train() && fs::exists(folder.metrics())) {
-      StageReport stage = stage_report(job, folder);
+    for (const fs::path& output : folders) {
+      const JobFolder trained(output, job.name());
+      if (!job.has_train() || !fs::exists(trained.metrics())) continue;
+      StageReport stage = stage_report(job, trained);
       seconds += stage.seconds;
       tokens += stage.tokens;
-      if (shown) report.stages.push_back(std::move(stage));
+      if (shown && output == folders.front()) report.stages.push_back(std::move(stage));
     }
     if (!shown) continue;  // the trials' table says it
     const bool scored = job.has_select() && is_measured(job.select().strategy());

@@ -82,6 +82,13 @@ bool is_first_of_its_trials(const Config& config, int job) {
   return true;
 }
 
+bool is_asked(const Config& config, int job, const std::string& asked) {
+  const std::string& name = config.job(job).name();
+  if (!asked.empty() && asked == name) return true;
+  if (!asked.empty() && asked != name_in_config(config.job(job))) return false;
+  return is_first_of_its_trials(config, job);
+}
+
 std::string sweep_text(const Config& config) {
   if (config.trial_size() == 0) return "";
   std::vector<std::vector<std::string>> rows{{"trial"}};
@@ -107,10 +114,13 @@ std::string sweep_text(const Config& config) {
   return text;
 }
 
-std::string dry_run(const Config& config, int ranks) {
+std::string dry_run(const Config& config, int started) {
+  int ranks = started;  // a run has at least as many as any of its jobs asks for
+  for (const proto::Job& job : config.job()) ranks = std::max(ranks, job.ranks());
   std::ostringstream out;
   out << sweep_text(config) << "On " << ranks << (ranks == 1 ? " rank" : " ranks")
-      << ", memory of the fullest, on its host for checkpoints, FLOPs of all:\n"
+      << (ranks > started ? str(", which jobs ask for (here ", started, "),") : ",")
+      << " memory of the fullest, on its host for checkpoints, FLOPs of all:\n"
       << std::left << std::setw(14) << "job" << std::right << std::setw(10) << "trained"
       << std::setw(12) << "memory" << std::setw(12) << "weights" << std::setw(12) << "optimizer"
       << std::setw(13) << "activations" << std::setw(12) << "on host" << std::setw(8) << "bubble"

@@ -133,12 +133,12 @@ void enqueue_jobs(const Config& config, const std::vector<int>& order, const Kno
     if (!fits) withdraw(job.name(), too_few_ranks(job, table.ranks()), /*fails=*/true);
   }
   // After those that may need them no more.
-  std::map<std::string, std::string> gone;  // and why; empty: the config has it no more
+  std::vector<std::string> gone;  // first: an event may make the table's statuses anew
   for (const JobStatus* status : table.jobs())
-    if (!names.contains(status->job.name())) gone[status->job.name()];
+    if (!names.contains(status->job.name())) gone.push_back(status->job.name());
+  for (const std::string& name : gone) withdraw(name, "", /*fails=*/false);
   for (const auto& [name, rung] : known.rungs)
-    if (!rung.failed.empty()) gone[name] = rung.failed;
-  for (const auto& [name, reason] : gone) withdraw(name, reason, /*fails=*/false);
+    if (!rung.failed.empty()) withdraw(name, rung.failed, /*fails=*/true);
 }
 
 }  // namespace halo::launch

@@ -36,7 +36,8 @@ namespace fs = std::filesystem;
 /// One job's inputs, of which it says who wants them.
 class Inputs {
  public:
-  Inputs(const Config& config, const proto::Job& job) : architectures_(config), name_(job.name()) {}
+  Inputs(const Architectures& architectures, const proto::Job& job)
+      : architectures_(architectures), name_(job.name()) {}
 
   void file(const std::string& path) const {
     if (path.empty()) return;
@@ -77,7 +78,7 @@ class Inputs {
   void require(bool ok, const std::string& path, const char* reason) const {
     HALO_REQUIRE_INPUT(ok, str(path, ": job ", name_, ": ", reason));
   }
-  Architectures architectures_;
+  const Architectures& architectures_;
   std::string name_;
 };
 
@@ -213,8 +214,9 @@ void require_this_build(const Config& config, const proto::Job& job) {
       str("job ", job.name(), ": precision: FP64 is the CPU's; a GPU computes in BF16 and FP32"));
 }
 
-void require_inputs(const Config& config, const proto::Job& job) {
-  const Inputs inputs(config, job);
+void require_inputs(const Config& config, const Architectures& architectures,
+                    const proto::Job& job) {
+  const Inputs inputs(architectures, job);
   const proto::Train& train = job.train();
   inputs.files(train.data().tokens());
   inputs.files(train.validation().tokens());
@@ -289,11 +291,12 @@ std::vector<std::string> run_complaints(const Config& resolved) {
       complaints.emplace_back(error.what());
     }
   };
+  const Architectures architectures(resolved);
   for (int i = 0; i < resolved.job_size(); ++i) {
     const proto::Job& job = resolved.job(i);
     collect([&] { require_this_build(resolved, job); });
     collect([&] { refuse_changes(resolved, i); });
-    if (!has_ended(resolved, job)) collect([&] { require_inputs(resolved, job); });
+    if (!has_ended(resolved, job)) collect([&] { require_inputs(resolved, architectures, job); });
   }
   collect([&] { require_outputs_apart(resolved, job_order(resolved)); });
   return complaints;

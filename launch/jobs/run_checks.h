@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "launch/config.h"
+#include "launch/jobs/architectures.h"
 
 namespace halo::launch {
 
@@ -15,7 +16,9 @@ namespace halo::launch {
 /// This build and version can run the job.
 void require_this_build(const Config& config, const proto::Job& job);
 /// Files and models that people give are there and are what they should be; what jobs of this config make is left out.
-void require_inputs(const Config& config, const proto::Job& job);
+/// `architectures` are the config's, for all of its jobs.
+void require_inputs(const Config& config, const Architectures& architectures,
+                    const proto::Job& job);
 /// The models that the job needs can be made and cut: layers to keep, heads that divide, mixers of as many layers, no more
 /// parts than layers and heads.
 void require_architecture(const Config& config, const proto::Job& job);

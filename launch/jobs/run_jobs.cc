@@ -76,8 +76,9 @@ std::set<std::string> require_sound(const Config& config, const std::vector<int>
         << job->ranks() << " ranks";
     if (ranks > 0) std::ignore = layout_of_job(*job, ranks);
   }
+  const Architectures architectures(config);
   if (world.rank() == 0)
-    for (const proto::Job* job : to_do) require_inputs(config, *job);
+    for (const proto::Job* job : to_do) require_inputs(config, architectures, *job);
   world.barrier().wait();
   for (const proto::Job* job : to_do) require_architecture(config, *job);
   return ended;

@@ -38,7 +38,8 @@ void RunRecord::enqueue(const std::vector<int>& order, KnownJobs known) {
   enqueue_jobs(config_, order, known, table_, [this](const proto::SchedulerEvent& event) {
     record(event);
     if (!event.withdrawn().fails()) return;
-    tell_failure(table_.job(event.withdrawn().name()));
+    const std::string& name = event.withdrawn().name();
+    if (!halving_.has_dropped(name)) tell_failure(table_.job(name));  // else an earlier start did
     if (listeners_.on_failure) listeners_.on_failure(event.withdrawn().reason(), false);
   });
   decide_rungs();
@@ -106,6 +107,11 @@ RunOutcome RunRecord::finish() {
     }
     if (status->state == JobState::kSkipped && find(name) >= 0 && !halving_.has_dropped(name))
       std::cout << "job " << name << " was not begun: it " << status->reason << '\n';
+  }
+  if (const std::string reason = ended ? halving_.why_undecided(table_) : ""; !reason.empty()) {
+    report_error("halo_train", reason);
+    all_bad_input = all_bad_input && failed;
+    failed = true;
   }
   tell_stopped();
   tell_idle_share();

@@ -196,7 +196,7 @@ JobCheckpoints::Options TrainJob::checkpoint_options() {
 /// validation is of the weights that are left.
 void TrainJob::end_rollback(std::int64_t done, std::int64_t first) {
   std::optional<double> validation;
-  if (first >= train_.steps() && train_.validation().tokens_size() > 0) {
+  if (first >= end_ && train_.validation().tokens_size() > 0) {
     pass_point({"validating"});
     validation =
         trainer_.validation_loss(validation_batches(context_, prepared_.config.vocab_size));

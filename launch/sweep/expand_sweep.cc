@@ -1,7 +1,5 @@
 #include "launch/sweep/expand_sweep.h"
 
-#include <google/protobuf/util/message_differencer.h>
-
 #include <algorithm>
 #include <charconv>
 #include <optional>
@@ -14,13 +12,13 @@
 #include "launch/config_check.h"
 #include "launch/sweep/draw_trials.h"
 #include "launch/sweep/halving.h"
+#include "launch/sweep/how_fields.h"
 #include "launch/sweep/job_references.h"
 #include "launch/sweep/objective.h"
 
 namespace halo::launch {
 namespace {
 
-using google::protobuf::util::MessageDifferencer;
 constexpr std::size_t kHashDigits = 10;
 
 template <class Values>
@@ -98,10 +96,12 @@ class Expansion {
     }
     note_references();
     for (Alone& trial : trials_) choose_jobs(trial);
+    note_swept();
     for (Alone& trial : trials_) add_sums(trial);
   }
 
   [[nodiscard]] Config run_of(const Share& share) {
+    if (share.of > 1) refuse_exports();
     Config run = trials_.front().config;
     run.clear_job();
     run.set_seed(config_.seed());
@@ -168,22 +168,38 @@ class Expansion {
       if (chosen.contains(i)) trial.jobs.push_back(i);
   }
 
-  /// Fields that decide how, where and how often a job is saved count where a trial's differ from the first one's.
+  /// Which fields of kHowFields trials differ in.
+  void note_swept() {
+    std::map<std::pair<int, std::string_view>, std::string> values;
+    for (Alone& trial : trials_) {
+      for (const int i : trial.jobs) {
+        for (const std::string_view path : kHowFields) {
+          const std::string value = field_text(trial.config.job(i), path);
+          if (values.emplace(std::pair(i, path), value).first->second != value)
+            swept_.emplace(i, path);
+        }
+      }
+    }
+  }
+
+  /// Where trials differ in such a field it counts, in all of them: whichever comes first, none takes another's result.
   void clear_what_computes_nothing(proto::Job& job, int index) const {
-    const proto::Job& first = trials_.front().config.job(index);
-    const auto same = [](const auto& a, const auto& b) { return MessageDifferencer::Equals(a, b); };
-    if (same(job.layout(), first.layout())) job.clear_layout();
-    if (job.ranks() == first.ranks()) job.clear_ranks();
-    if (job.priority() == first.priority()) job.clear_priority();
-    if (job.retries() == first.retries()) job.clear_retries();
-    if (!job.has_train()) return;
-    proto::Train& train = *job.mutable_train();
-    if (same(train.checkpoint(), first.train().checkpoint())) train.clear_checkpoint();
-    if (train.recompute() == first.train().recompute()) train.clear_recompute();
-    if (train.dump_gradients_at() == first.train().dump_gradients_at())
-      train.clear_dump_gradients_at();
-    if (train.batch().micro_sequences() == first.train().batch().micro_sequences())
-      train.mutable_batch()->clear_micro_sequences();
+    for (const std::string_view path : kHowFields)
+      if (!swept_.contains({index, path})) clear_field(job, path);
+  }
+
+  /// A share knows its own trials alone: it would write over models of another's, or take them for its own.
+  void refuse_exports() const {
+    for (const Alone& trial : trials_) {
+      for (const int i : trial.jobs) {
+        const proto::Job& job = trial.config.job(i);
+        HALO_REQUIRE_INPUT(
+            !job.has_export_(),
+            str("--trials: every share would write ", job.export_().to(), ", by job ", job.name(),
+                ": read the training job itself, as \"job:NAME\", in place of what is exported, or "
+                "run all trials in one run"));
+      }
+    }
   }
 
   void add_sums(Alone& trial) {
@@ -241,9 +257,10 @@ class Expansion {
   const Config& config_;
   int objective_ = 0;
   std::vector<Alone> trials_;
-  std::vector<std::set<std::string>> reads_;       // by job
-  std::map<int, std::set<std::string>> variants_;  // of a job, their sums
-  std::map<std::string, std::string> sum_of_;      // by name
+  std::vector<std::set<std::string>> reads_;          // by job
+  std::set<std::pair<int, std::string_view>> swept_;  // of a job, fields of kHow
+  std::map<int, std::set<std::string>> variants_;     // of a job, their sums
+  std::map<std::string, std::string> sum_of_;         // by name
   std::set<std::string> added_;
 };
 

@@ -22,8 +22,8 @@ struct Share {
 /// assigned, resolved as it is alone: of its jobs it has the objective's and those that this one needs; a need that stands
 /// for a reference which the trial does not have is none. Jobs that are the same but for how and where they run, with all that
 /// they need, become one job, which several trials share. A job that is the same in all trials keeps its name; others are
-/// named NAME@HASH by their content, so that a later sweep of the same output finds what it shares with this one. Reports of
-/// the config come after all; its other jobs are left out. `trial` lists the trials of the share with the job of each one's
+/// named NAME@HASH by their content, so that a later sweep of the same output finds those of them that it has too. Reports of
+/// the config come after all; its other jobs are left out. A share of several must have no export job. `trial` lists the trials of the share with the job of each one's
 /// objective; `stored` is resolve()'s, for the config's own names.
 /// Throws InputError for everything that cannot be meant, naming the parameter or the trial.
 [[nodiscard]] Config resolve_run(const Config& config, std::string_view name,

@@ -138,6 +138,21 @@ TEST_F(JobQueueTest, WhenHostsAreLostJobsShrinkOrFailAlone) {
   EXPECT_THROW(begin(jobs, {}, 6), InputError) << "of a first start";
 }
 
+TEST_F(JobQueueTest, WhoFailedBeforeADecidedRungHasFailedAtEveryStart) {
+  proto::SchedulerEvent began;
+  began.mutable_began()->set_ranks(2);
+  table_.apply(began);
+  const Config config =
+      parse_config(R"(job { name: "a" train {} } job { name: "b" train {} })", "text");
+  enqueue_jobs(
+      config, job_order(config),
+      {{}, {}, {{"a", {10, false, "its loss is not finite"}}, {"b", {10, true, ""}}}, false},
+      table_, [&](const proto::SchedulerEvent& event) { table_.apply(event); });
+  EXPECT_EQ(table_.job("a").state, JobState::kFailed);
+  EXPECT_EQ(table_.job("a").reason, "its loss is not finite");
+  EXPECT_EQ(table_.job("b").state, JobState::kDone) << "others were better";
+}
+
 TEST_F(JobQueueTest, RanksAreThoseThereAreOrFewer) {
   const auto ranks = [](const std::string& text) {
     return ranks_of_job(parse_config("job {" + text + "}", "text").job(0), 6);

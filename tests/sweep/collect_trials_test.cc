@@ -6,6 +6,8 @@
 #include <cmath>
 
 #include "core/base/file.h"
+#include "core/base/text.h"
+#include "launch/jobs/collect_report.h"
 #include "launch/jobs/job_folder.h"
 #include "launch/metrics.h"
 #include "launch/scheduler/journal.h"
@@ -42,6 +44,8 @@ class CollectTrialsTest : public testing::Test {
     write_file_atomically(folder.config(), "");
     MetricsWriter metrics(folder.metrics(), 0);
     StepMetrics m;
+    m.tokens = 100;
+    m.step_ms = 1000;
     for (m.step = 0; m.step < steps; ++m.step) {
       m.loss = 2 * loss;
       m.validation_loss = m.step % 2 == 1 ? std::optional(loss) : std::nullopt;
@@ -70,6 +74,10 @@ TEST_F(CollectTrialsTest, TakesWhatThereIsFromEachShare) {
   EXPECT_EQ(table.rows[1].state, TrialState::kRunning);
   EXPECT_EQ(table.rows[2].state, TrialState::kWaiting);
   EXPECT_EQ(table.rows[3].objective, std::nullopt);
+  EXPECT_THAT(collect_report(config, 0).facts,
+              ElementsAre(testing::Pair("tokens trained on", human_count(2100)),
+                          testing::Pair("time in steps", human_seconds(21))))
+      << "of all folders";
 }
 
 TEST_F(CollectTrialsTest, FailuresAndDropsHaveTheirReasons) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "core/base/error.h"
@@ -106,9 +107,52 @@ TEST(ExpandSweep, NamesComeFromWhatAJobComputes) {
 }
 
 TEST(ExpandSweep, WhereAJobRunsCountsWhenItIsSwept) {
-  EXPECT_THAT(
-      kinds(expanded(R"(parameter { path: "job[tune].layout.tensor" values: ["1", "2"] })")),
-      ElementsAre("align", "select", "distill", "tune", "tune", "report"));
+  const auto jobs_of = [](const std::string& values) {
+    const Config run =
+        expanded(str("parameter { path: \"job[tune].layout.tensor\" values: [", values, "] }"));
+    EXPECT_THAT(kinds(run), ElementsAre("align", "select", "distill", "tune", "tune", "report"));
+    return std::vector{run.trial(0).job(), run.trial(1).job()};
+  };
+  const auto jobs = jobs_of(R"("1", "2")"), turned = jobs_of(R"("2", "1")");
+  EXPECT_THAT(turned, ElementsAre(jobs[1], jobs[0])) << "whichever comes first";
+}
+
+/// Of each field that a job may go on with another value of, whether its name, and those of the jobs after it, say the value.
+TEST(ExpandSweep, FieldsThatComputeNothingAreInNoName) {
+  struct Field {
+    std::string set;  // empty: names are not made of it
+    bool counts = false;
+  };
+  const std::map<std::string, Field> fields{
+      {"Job.layout", {"layout.tensor=2"}},
+      {"Job.precision", {"precision=FP32", true}},
+      {"Job.ranks", {"job[tune].ranks=2"}},
+      {"Job.priority", {"job[tune].priority=2"}},
+      {"Job.retries", {"job[tune].retries=2"}},
+      {"Job.needs", {""}},
+      {"Job.seed", {"job[tune].seed=2", true}},
+      {"Job.report", {""}},
+      {"Select.shards", {"select.shards=3"}},
+      {"Train.steps", {"train.steps=81", true}},
+      {"Train.checkpoint", {"train.checkpoint.keep_last=5"}},
+      {"Train.guard", {"train.guard.skip_nonfinite=false", true}},
+      {"Train.validation", {"job[tune].train.validation.sequences=3", true}},
+      {"Train.recompute", {"train.recompute=true"}},
+      {"Train.dump_gradients_at", {"train.dump_gradients_at=3"}},
+      {"Batch.micro_sequences", {"train.batch.micro_sequences=2"}}};
+  const auto job_of = [](const std::string& set) {
+    Config config = config_with(
+        R"(parameter { path: "job[tune].train.optimizer.lr" values: ["1e-5", "3e-5"] })");
+    if (!set.empty()) apply_override(config, set);
+    return resolve_run(config, "text").trial(1).job();
+  };
+  const std::string name = job_of("");
+  for (const std::string& path : fields_that_may_change()) {
+    if (path.starts_with("Config.")) continue;  // of the whole run
+    ASSERT_TRUE(fields.contains(path)) << path << ": does it belong to what a job computes?";
+    const Field& field = fields.at(path);
+    EXPECT_EQ(field.set.empty() ? field.counts : job_of(field.set) != name, field.counts) << path;
+  }
 }
 
 TEST(ExpandSweep, SeedsAndPrecisionMayDiffer) {
@@ -197,6 +241,22 @@ TEST(ExpandSweep, SharesHaveAllTrialsOnceAndTheSameNames) {
   for (const char* bad : {"0/3", "4/3", "1", "1/", "a/b", "1/3x", "-1/3"})
     EXPECT_THROW(std::ignore = parse_share(bad), InputError) << bad;
   EXPECT_THROW(std::ignore = resolve_run(config, "text", {}, parse_share("1/6")), InputError);
+}
+
+TEST(ExpandSweep, SharesWriteNoModels) {
+  const Config config = parse_config(str(kJobs, R"(
+      job { name: "score" needs: "export" evaluate { models: "/nowhere/model" tokens: "v.h5" sequences: 2 sequence_length: 32 } }
+      sweep { objective: "perplexity" parameter { path: "evaluate.sequences" values: ["2", "3"] } })"),
+                                     "text");
+  EXPECT_EQ(resolve_run(config, "text").trial_size(), 2) << "of one model, written once";
+  try {
+    std::ignore = resolve_run(config, "text", {}, parse_share("2/2"));
+    ADD_FAILURE() << "was taken";
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(),
+                AllOf(HasSubstr("every share would write /nowhere/model, by job export"),
+                      HasSubstr("job:NAME")));
+  }
 }
 
 TEST(ExpandSweep, AThousandJobsTakeNoTime) {

@@ -56,8 +56,14 @@ TEST(SweepRun, AGridGrowsAndItsSharesMakeOneTable) {
         choice { name: "no align" set: "job[distill].train.student=" }
         choice { name: "no gate" set: "train.lightning_use_output_gate=false" } }
       parameter { path: "job[distill].train.steps" values: ["2", "4"] })");
-  const ProgramResult dry = sweep.run(0, "out", {"--dry_run"});
+  const ProgramResult dry = sweep.run(0, "out", {"--dry_run", "--set", "job[distill].ranks=2"});
   ASSERT_EQ(dry.exit_code, 0) << dry.output;
+  EXPECT_THAT(dry.output, HasSubstr("On 2 ranks, which jobs ask for (here 1),"));
+  const ProgramResult plan =
+      run_program({program("halo").string(), "plan", "--config", sweep.config().string(), "--job",
+                   "distill", "--ranks", "1"});
+  EXPECT_EQ(plan.exit_code, 0) << plan.output;
+  EXPECT_THAT(plan.output, HasSubstr("job distill@"));
   EXPECT_THAT(dry.output, AllOf(HasSubstr("6 trials, by validation_loss"),
                                 HasSubstr("Jobs: 2 of align, 6 of distill, 1 of report")));
   for (const char* share : {"1/2", "2/2"}) {
@@ -73,6 +79,35 @@ TEST(SweepRun, AGridGrowsAndItsSharesMakeOneTable) {
         str("out/share_", std::stoi(rows[i].at("trial")) < 3 ? 1 : 2, "_of_2");
     sweep.expect_as_alone(share, rows[i]);
   }
+}
+
+/// The job that all trials share fails at the first start. At the second, each trial's last step before the rung is one that makes
+/// it go back: what it is compared by is measured all the same.
+TEST(SweepRun, HalvingDecidesNothingWhileTrialsAreNotBegun) {
+  const SweepCase sweep(R"(strategy: SUCCESSIVE_HALVING halving { reduction: 2 min_steps: 4 }
+      parameter { path: "job[distill].train.optimizer.lr" values: [1e-4, 3e-4] }
+      parameter { path: "job[distill].train.steps" values: ["6"] })");
+  const auto run = [&](const char* drill) {
+    std::vector<std::string> command = sweep.command(0, "out");
+    command.insert(command.begin(), {"env", drill});
+    return run_program(command);
+  };
+  const ProgramResult first = run("HALO_DRILL=0:1:throw");
+  EXPECT_EQ(first.exit_code, 1) << first.output;
+  EXPECT_THAT(first.output, HasSubstr("nothing is decided after 4 steps: 2 trials were not begun"));
+  EXPECT_FALSE(fs::exists(sweep.output("out") / "rungs"));
+  const ProgramResult second = run("HALO_DRILL_NAN=0:1:3");
+  EXPECT_EQ(second.exit_code, 0) << second.output;
+  const auto rung = nlohmann::json::parse(read_file(sweep.output("out") / "rungs/0.json"));
+  for (const auto& job : rung["jobs"]) EXPECT_TRUE(job["objective"].is_number()) << job;
+  EXPECT_EQ(sweep.table("out").front().at("state"), "done");
+  // They are past a rung at which nothing was measured.
+  fs::remove_all(sweep.output("out") / "rungs");
+  const ProgramResult other = sweep.run(2, "out", {"--set", "sweep.halving.min_steps=3"});
+  EXPECT_EQ(other.exit_code, 2) << other.output;
+  EXPECT_THAT(other.output,
+              HasSubstr("its validation_loss after 3, where trials are to be compared"));
+  EXPECT_FALSE(fs::exists(sweep.output("out") / "rungs"));
 }
 
 TEST(SweepRun, WhatIsChosenAfterTrainingIsRankedByAnEvaluation) {
@@ -104,6 +139,23 @@ TEST(SweepRun, ATrialThatFailsLeavesTheOthersAlone) {
   EXPECT_THAT(result.output, HasSubstr("in trial 1 (job[distill].train.optimizer.lr=1e200"));
   EXPECT_THAT(rows[1].at("reason"), HasSubstr("finite"));
   sweep.expect_as_alone("out", rows[0]);
+}
+
+TEST(SweepRun, ATrialThatFailedBeforeARungIsDroppedAndTheExitCodeStillTellsOfIt) {
+  const SweepCase sweep(R"(strategy: SUCCESSIVE_HALVING halving { reduction: 2 min_steps: 4 }
+      parameter { path: "job[distill].train.optimizer.lr" values: ["1e-3", "1e200"] }
+      parameter { path: "job[distill].train.guard.skip_nonfinite" values: ["false"] }
+      parameter { path: "job[distill].train.steps" values: ["6"] })");
+  const ProgramResult first = sweep.run(0, "out");
+  EXPECT_EQ(first.exit_code, 1) << first.output;
+  EXPECT_THAT(first.output, HasSubstr("in trial 1 ("));
+  const auto rows = sweep.table("out");
+  EXPECT_EQ(rows[0].at("state"), "done");
+  EXPECT_EQ(rows[1].at("state"), "failed");
+  const ProgramResult again = sweep.run(0, "out");
+  EXPECT_EQ(again.exit_code, 1) << again.output;
+  EXPECT_THAT(again.output, testing::Not(HasSubstr("in trial 1 ("))) << "it was told";
+  EXPECT_EQ(sweep.table("out"), rows);
 }
 
 }  // namespace
