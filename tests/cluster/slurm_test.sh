@@ -91,8 +91,7 @@ for process in $(pgrep -x halo_train); do
   fi
 done
 wait_for_state "$job" FAILED
-scontrol requeue "$job"
-scontrol update jobid="$job" starttime=now  # else it waits for two minutes
+scontrol requeue "$job"  # it waits for two minutes: until then steps of the first try may be under way
 wait_for_state "$job" COMPLETED
 expect_like_unbroken killed
 
