@@ -15,9 +15,9 @@ struct JobBenchOptions {
 };
 
 /// Measures steps of a config's training jobs on all ranks, with random weights and tokens in place of what they would read:
-/// the models' config.json files are all it needs, and nothing is written but the table of GPU products. Rank 0 writes a table to `out`, with what
-/// is planned beside what was measured. Collective. Throws InputError for configs without a training job and layouts that
-/// a job cannot have on so many ranks.
+/// the models' config.json files are all it needs, and nothing is written but the user's table of a GPU's products. Rank 0
+/// writes to `out` what was measured beside what is planned. Collective. Throws InputError for configs without a training
+/// job and layouts that a job cannot have on so many ranks.
 void bench_jobs(const Config& config, comm::Communicator& world, const JobBenchOptions& options,
                 std::ostream& out);
 

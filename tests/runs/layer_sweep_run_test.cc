@@ -10,10 +10,8 @@
 
 #include "core/base/error.h"
 #include "core/base/file.h"
-#include "data/token_file.h"
-#include "data/tokenizer.h"
-#include "data/tokenizer_trainer.h"
 #include "launch/scheduler/journal.h"
+#include "tests/runs/byte_teacher.h"
 #include "tests/runs/program.h"
 
 namespace halo::test {
@@ -32,26 +30,9 @@ class LayerSweepRunTest : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     made_ = new TestFolder;
-    const fs::path model = *made_ / "model";
-    fs::create_directories(model);
-    data::TokenizerTrainer trainer({.vocab_size = 257, .special_tokens = {"<|endoftext|>"}});
-    write_file_atomically(model / "tokenizer.json", trainer.train());
-    write_file_atomically(model / "config.json", json{{"model_type", "qwen3"},
-                                                      {"vocab_size", 257},
-                                                      {"hidden_size", 32},
-                                                      {"intermediate_size", 64},
-                                                      {"num_hidden_layers", kLayers},
-                                                      {"num_attention_heads", 2},
-                                                      {"num_key_value_heads", 1},
-                                                      {"head_dim", 16},
-                                                      {"rms_norm_eps", 1e-6},
-                                                      {"rope_theta", 1e6},
-                                                      {"tie_word_embeddings", true},
-                                                      {"hidden_act", "silu"},
-                                                      {"attention_bias", false},
-                                                      {"max_position_embeddings", 4096}}
-                                                     .dump());
-    write_tokens(model);
+    ByteTeacher sizes;
+    sizes.layers = kLayers;
+    write_byte_teacher(made_->path(), sizes);
     const ProgramResult result = run_program(
         train_command(0, {"--config", config(*made_, "made", ""), "--output", *made_ / "out"}));
     ASSERT_EQ(result.exit_code, 0) << result.output;
@@ -59,15 +40,6 @@ class LayerSweepRunTest : public testing::Test {
   static void TearDownTestSuite() {
     delete made_;
     made_ = nullptr;
-  }
-
-  static void write_tokens(const fs::path& model) {
-    const data::Tokenizer tokenizer(model / "tokenizer.json");
-    std::string text;
-    for (int i = 0; i < 400; ++i) text += str("line ", i * i % 37, " of some text; ");
-    data::TokenFileWriter writer(*made_ / "text.h5", {257, -1, ""});
-    writer.add_document(tokenizer.encode(text));
-    writer.finish();
   }
 
   static std::string config(const TestFolder& folder, const std::string& name,

@@ -9,10 +9,8 @@
 
 #include "core/base/error.h"
 #include "core/base/file.h"
-#include "data/token_file.h"
-#include "data/tokenizer.h"
-#include "data/tokenizer_trainer.h"
 #include "launch/scheduler/journal.h"
+#include "tests/runs/byte_teacher.h"
 #include "tests/runs/program.h"
 
 namespace halo::test {
@@ -29,45 +27,24 @@ constexpr int kTurns = 3;
 class LayerSweepSpeedTest : public testing::Test {
  protected:
   void SetUp() override {
-    const fs::path model = folder_ / "model";
-    fs::create_directories(model);
-    data::TokenizerTrainer trainer({.vocab_size = 257, .special_tokens = {"<|endoftext|>"}});
-    write_file_atomically(model / "tokenizer.json", trainer.train());
-    write_file_atomically(model / "config.json", json{{"model_type", "qwen3"},
-                                                      {"vocab_size", 257},
-                                                      {"hidden_size", 64},
-                                                      {"intermediate_size", 128},
-                                                      {"num_hidden_layers", kLayers},
-                                                      {"num_attention_heads", 4},
-                                                      {"num_key_value_heads", 2},
-                                                      {"head_dim", 16},
-                                                      {"rms_norm_eps", 1e-6},
-                                                      {"rope_theta", 1e6},
-                                                      {"tie_word_embeddings", true},
-                                                      {"hidden_act", "silu"},
-                                                      {"attention_bias", false},
-                                                      {"max_position_embeddings", 4096}}
-                                                     .dump());
-    const data::Tokenizer tokenizer(model / "tokenizer.json");
-    std::string text;
-    for (int i = 0; i < 400; ++i) text += line(i);
-    data::TokenFileWriter writer(folder_ / "text.h5", {257, -1, ""});
-    writer.add_document(tokenizer.encode(text));
-    writer.finish();
+    write_byte_teacher(folder_.path(), {.hidden_size = 64,
+                                        .intermediate_size = 128,
+                                        .layers = kLayers,
+                                        .heads = 4,
+                                        .key_heads = 2});
     write_tasks();
   }
-
-  static std::string line(int i) { return str("line ", i * i % 37, " of some text; "); }
 
   void write_tasks() const {
     std::string recall, choice;
     for (int i = 0; i < 96; ++i) {
       std::string prompt;
-      for (int k = 0; k < 6; ++k) prompt += line(i + k);
-      recall += json{{"type", "recall"}, {"prompt", prompt}, {"answer", line(i)}}.dump() + "\n";
+      for (int k = 0; k < 6; ++k) prompt += byte_line(i + k);
+      recall +=
+          json{{"type", "recall"}, {"prompt", prompt}, {"answer", byte_line(i)}}.dump() + "\n";
       choice += json{{"type", "choice"},
-                     {"context", line(i) + line(i + 1)},
-                     {"choices", {line(i + 2), "text some of line", ";;;; 1", "o o o"}},
+                     {"context", byte_line(i) + byte_line(i + 1)},
+                     {"choices", {byte_line(i + 2), "text some of line", ";;;; 1", "o o o"}},
                      {"answer", 0}}
                     .dump() +
                 "\n";
